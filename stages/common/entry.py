@@ -1,0 +1,66 @@
+"""What every `python -m stages.<stage>` does first and last. Imports the standard library only."""
+
+import argparse
+import logging
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+NO_FACET = (
+    "facet: {python} lacks the package '{missing}'. Facet's environment is not active: "
+    "run `make repro`, or `make venv` and then `. .venv/bin/activate`"
+)
+
+
+def open_stage(
+    stage: str, inputs: Sequence[str], outputs: Sequence[str]
+) -> tuple[Any, dict[str, Path]]:
+    """Parse a stage's paths and validate the whole of params.yaml, before any slow import.
+
+    Args:
+        stage: Name of the stage, which is also its section of params.yaml.
+        inputs: Names of options whose paths must exist.
+        outputs: Names of options whose paths the stage writes.
+
+    Returns:
+        The section's parameters, and the paths by option name.
+
+    Raises:
+        FacetError: params.yaml is wrong, or an input does not exist.
+    """
+    from stages.common.errors import FacetError
+    from stages.common.params import load_params
+
+    parser = argparse.ArgumentParser(prog=f"python -m stages.{stage}")
+    parser.add_argument("--params", type=Path, default=Path("params.yaml"))
+    for name in (*inputs, *outputs):
+        parser.add_argument(f"--{name}", type=Path, required=True)
+    options = vars(parser.parse_args())
+    params = load_params(options.pop("params"))
+    for name in inputs:
+        if not options[name].exists():
+            raise FacetError(
+                f"--{name}: expected {options[name]} to exist; run `dvc repro {stage}`"
+            )
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    return getattr(params, stage), options
+
+
+def run_guarded(main: Callable[[], str]) -> None:
+    """Run `main` and print its closing line; an error of the user's is one line, exit status 1."""
+    try:
+        from stages.common.errors import FacetError
+        from stages.common.params import load_params  # noqa: F401  (is pydantic there?)
+    except ModuleNotFoundError as error:
+        sys.exit(NO_FACET.format(python=sys.executable, missing=error.name))
+    try:
+        print(main())
+    except FacetError as error:
+        sys.exit(f"facet: {error}")
+    except ModuleNotFoundError as error:
+        if (error.name or "").split(".")[0] == "stages":
+            raise
+        sys.exit(NO_FACET.format(python=sys.executable, missing=error.name))
+    except KeyboardInterrupt:
+        sys.exit(130)

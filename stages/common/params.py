@@ -1,0 +1,309 @@
+"""params.yaml: one strict, frozen model per stage. A typo dies here, before any work."""
+
+import difflib
+import os
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from ruamel.yaml import YAML
+from ruamel.yaml.error import MarkedYAMLError, YAMLError
+
+from stages.common.errors import FacetError
+
+Share = Annotated[float, Field(ge=0.0, le=0.25)]
+Pixels = Annotated[int, Field(ge=16, le=2048)]
+Bits = Annotated[int, Field(ge=0, le=20)]
+Count = Annotated[int, Field(ge=1)]
+ImagePolicy = Literal["drop", "keep"]
+LabelPolicy = Literal["drop", "mask", "keep"]
+
+
+class Section(BaseModel):
+    """Base of all sections: unknown keys, wrong types and missing keys are errors."""
+
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class DemoFaults(Section):
+    """Shares of faults planted in the demo."""
+
+    byte_copy: Share
+    near_copy: Share
+    conflict_copy: Share
+    leak_copy: Share
+    flipped_labels: Share
+    wrong_identity: Share
+    faceless: Share
+
+
+class DemoParams(Section):
+    """The drawn faces of `download.source: demo`."""
+
+    n_images: Annotated[int, Field(ge=200, le=10_000_000)]
+    seed: Annotated[int, Field(ge=0, lt=2**32)]
+    faults: DemoFaults
+
+
+class DownloadParams(Section):
+    """Where the data comes from."""
+
+    source: Literal["demo", "files"]
+    path: str | None
+    demo: DemoParams
+
+    @model_validator(mode="after")
+    def check_path(self) -> Self:
+        """`files` needs an existing folder."""
+        if self.source == "files":
+            if self.path is None:
+                raise ValueError(
+                    "download.path: expected a folder, as download.source is files; got null"
+                )
+            if not resolve_path(self.path).exists():
+                raise ValueError(f"download.path: expected an existing path; got '{self.path}'")
+        return self
+
+
+class ExploreParams(Section):
+    """Tables about the data."""
+
+    n_images: Count
+    seed: Annotated[int, Field(ge=0, lt=2**32)]
+
+
+class AuditParams(Section):
+    """Thresholds of the checks."""
+
+    near_radius_bits: Bits
+    near_similarity: Annotated[float, Field(gt=0.0, le=1.0)]
+    mirrored: bool
+
+
+class SubsetParams(Section):
+    """How much of each partition is used: null for all, a count, or a share below 1."""
+
+    train: Annotated[int, Field(ge=1)] | Annotated[float, Field(gt=0.0, lt=1.0)] | None
+    valid: Annotated[int, Field(ge=1)] | Annotated[float, Field(gt=0.0, lt=1.0)] | None
+    test: Annotated[int, Field(ge=1)] | Annotated[float, Field(gt=0.0, lt=1.0)] | None
+
+
+class PolicyParams(Section):
+    """What to do with a training image (drop, keep) or its doubted label (mask) per check."""
+
+    exact_duplicate: ImagePolicy
+    near_duplicate: ImagePolicy
+    leak: ImagePolicy
+    identity_conflict: ImagePolicy
+    label_conflict: LabelPolicy
+    label_rule: LabelPolicy
+
+
+class PrepareParams(Section):
+    """From images to shards of pixels."""
+
+    attributes: Literal["all"] | Annotated[list[str], Field(min_length=1)]
+    subset: SubsetParams
+    crop_height_px: Pixels | None
+    crop_width_px: Pixels | None
+    height_px: Pixels | None
+    width_px: Pixels | None
+    policy: PolicyParams
+    seed: Annotated[int, Field(ge=0, lt=2**32)]
+
+    @model_validator(mode="after")
+    def check_pairs(self) -> Self:
+        """Height and width come in pairs; an attribute stands once."""
+        for name in ("crop_height_px", "height_px"):
+            other = name.replace("height", "width")
+            if (getattr(self, name) is None) != (getattr(self, other) is None):
+                raise ValueError(f"prepare.{name} and prepare.{other}: expected both or neither")
+        if self.attributes != "all" and len(set(self.attributes)) != len(self.attributes):
+            raise ValueError("prepare.attributes: expected every attribute once")
+        return self
+
+
+class TrainParams(Section):
+    """The network and how it learns."""
+
+    network: Literal["efficientnet_lite0", "uab_cnn", "mobilenet_v2"]
+    weights: Annotated[str, Field(min_length=1)]
+    dropout: Annotated[float, Field(ge=0.0, lt=1.0)]
+    loss: Literal["bce", "focal"]
+    focal_gamma: Annotated[float, Field(ge=0.0, le=10.0)]
+    focal_alpha: Annotated[float, Field(gt=0.0, le=1.0)]
+    optimizer: Literal["sgd", "adam", "adamw"]
+    lr: Annotated[float, Field(gt=0.0, le=10.0)]
+    momentum: Annotated[float, Field(ge=0.0, lt=1.0)]
+    weight_decay: Annotated[float, Field(ge=0.0, le=1.0)]
+    schedule: Literal["constant", "cyclic", "one_cycle", "cosine", "plateau"]
+    warmup_epochs: Annotated[float, Field(ge=0.0)]
+    plateau_factor: Annotated[float, Field(gt=0.0, lt=1.0)]
+    plateau_patience: Annotated[int, Field(ge=0)]
+    batch_size: Annotated[int, Field(ge=2)]
+    n_epochs: Annotated[int, Field(ge=1, le=10_000)]
+    patience: Annotated[int, Field(ge=1)] | None
+    flip: Annotated[float, Field(ge=0.0, le=1.0)]
+    precision: Literal["fp32", "bf16"]
+    device: Literal["auto", "cpu", "cuda"]
+    seed: Annotated[int, Field(ge=0, lt=2**32)]
+
+    @model_validator(mode="after")
+    def check_weights(self) -> Self:
+        """`weights` is none, imagenet or a file; some combinations cannot work."""
+        if self.weights not in ("none", "imagenet") and not resolve_path(self.weights).is_file():
+            raise ValueError(
+                "train.weights: expected none, imagenet or an existing .safetensors file; "
+                f"got '{self.weights}'"
+            )
+        if self.warmup_epochs >= self.n_epochs:
+            raise ValueError(
+                f"train.warmup_epochs: expected less than train.n_epochs ({self.n_epochs}); "
+                f"got {self.warmup_epochs}"
+            )
+        if self.network == "uab_cnn" and self.weights == "imagenet":
+            raise ValueError(
+                "train.weights: expected none or a file, as uab_cnn has no ImageNet weights"
+            )
+        return self
+
+
+class EvaluateParams(Section):
+    """What is evaluated."""
+
+    partitions: Annotated[list[Literal["valid", "test"]], Field(min_length=1)]
+    threshold: Annotated[float, Field(gt=0.0, lt=1.0)]
+    batch_size: Count
+
+
+class ReportParams(Section):
+    """The HTML site."""
+
+    title: Annotated[str, Field(min_length=1)]
+    n_gallery: Annotated[int, Field(ge=0, le=200)]
+
+
+class Params(Section):
+    """The whole of params.yaml."""
+
+    download: DownloadParams
+    explore: ExploreParams
+    audit: AuditParams
+    prepare: PrepareParams
+    train: TrainParams
+    evaluate: EvaluateParams
+    report: ReportParams
+
+
+def project_root() -> Path:
+    """The repository's root: DVC_ROOT, which also temporary and queued experiments see, or here."""
+    return Path(os.environ.get("DVC_ROOT") or Path.cwd())
+
+
+def resolve_path(path: str | Path) -> Path:
+    """Absolute form of a path of params.yaml; a relative one counts from the project's root."""
+    return project_root() / Path(path).expanduser()
+
+
+def load_params(path: str | Path = "params.yaml") -> Params:
+    """Read and validate the whole of params.yaml.
+
+    Raises:
+        FacetError: one line that names file, line, key, what was expected and what was got.
+    """
+    path = Path(path)
+    values = read_yaml(path)
+    if not isinstance(values, dict):
+        raise FacetError(f"{path}: expected a mapping of sections; got {describe(values)}")
+    try:
+        return Params.model_validate(values)
+    except ValidationError as error:
+        raise FacetError(explain_validation(path, values, error)) from None
+
+
+def read_yaml(path: Path) -> Any:
+    """A YAML 1.2 file as plain values (`1e-3` is a number, which PyYAML reads as text).
+
+    Raises:
+        FacetError: the file is missing or is no YAML.
+    """
+    try:
+        return YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise FacetError(f"{path}: no such file; run from the repository's root") from None
+    except MarkedYAMLError as error:
+        mark = error.problem_mark
+        line = f":{mark.line + 1}" if mark else ""
+        raise FacetError(f"{path}{line}: no valid YAML: {error.problem}") from None
+    except (YAMLError, UnicodeDecodeError) as error:
+        raise FacetError(f"{path}: no valid YAML: {' '.join(str(error).split())}") from None
+
+
+def explain_validation(path: Path, values: dict[str, Any], error: ValidationError) -> str:
+    """The first failure of a ValidationError as one line: file:line: key: expected; got."""
+    failure = error.errors(include_url=False)[0]
+    keys = tuple(key for key in failure["loc"] if key_exists(values, key, failure["loc"]))
+    dotted = ".".join(str(key) for key in failure["loc"] if isinstance(key, int) or _is_name(key))
+    where = f"{path}:{find_line(path, keys)}"
+    more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
+    kind, got = failure["type"], describe(failure["input"])
+    if kind == "value_error":
+        return f"{where}: {failure['ctx']['error']}{more}"
+    if kind == "missing":
+        return f"{where}: {dotted}: expected this key; it is missing{more}"
+    if kind == "extra_forbidden":
+        near = difflib.get_close_matches(str(failure["loc"][-1]), _siblings(failure["loc"]), n=1)
+        hint = f"; did you mean {near[0]}?" if near else ""
+        return f"{where}: {dotted}: unknown key{hint}{more}"
+    expected = failure["msg"].replace("Input should be", "expected").replace("a valid ", "a ")
+    return f"{where}: {dotted}: {expected}; got {got}{more}"
+
+
+def describe(value: Any) -> str:
+    """A value as a user wrote it, short, with its type where that helps."""
+    if value is None:
+        return "null"
+    if isinstance(value, str):
+        return f"the text '{value[:60]}'"
+    if isinstance(value, dict):
+        return "a mapping"
+    return str(value)[:60]
+
+
+def key_exists(values: Any, key: Any, loc: tuple[Any, ...]) -> bool:
+    """True where `key` of an error's location is a key of the file, not a branch of a union."""
+    for step in loc:
+        if (isinstance(values, dict) and step in values) or (
+            isinstance(values, list) and isinstance(step, int) and step < len(values)
+        ):
+            if step == key:
+                return True
+            values = values[step]
+    return False
+
+
+def find_line(path: Path, keys: tuple[Any, ...]) -> int:
+    """The line (from 1) at which the deepest of `keys` stands in a YAML file."""
+    node: Any = YAML().load(path.read_text(encoding="utf-8"))
+    line = 1
+    for key in keys:
+        try:
+            line = (node.lc.key(key) if isinstance(node, dict) else node.lc.item(key))[0] + 1
+            node = node[key]
+        except (AttributeError, KeyError, IndexError, TypeError):
+            break
+    return line
+
+
+def _is_name(key: Any) -> bool:
+    """Union branches appear in a location as 'int', 'constrained-float' or 'literal[...]'."""
+    return (
+        isinstance(key, str) and key.isidentifier() and key not in ("int", "float", "list", "str")
+    )
+
+
+def _siblings(loc: tuple[Any, ...]) -> list[str]:
+    model: Any = Params
+    for key in loc[:-1]:
+        model = model.model_fields[key].annotation
+    return list(model.model_fields)

@@ -1,0 +1,152 @@
+"""The tables that cross stages: their schemas stand here, checked on write and on read."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from stages.common.errors import FacetError
+from stages.common.files import read_manifest
+
+PARTITIONS = ("train", "valid", "test")
+ANNOTATIONS = "annotations.parquet"
+ISSUES = "issues.parquet"
+PREDICTIONS = "predictions.parquet"
+TRUTH = "truth.parquet"
+
+#: Columns of annotations.parquet that are no attributes; no attribute may bear such a name.
+FIXED_COLUMNS = ("image_id", "partition", "identity", "status", "error")
+
+#: Every finding of the audit is of one of these kinds.
+CHECKS = (
+    "exact_duplicate",
+    "near_duplicate",
+    "label_conflict",
+    "leak",
+    "label_rule",
+    "identity_conflict",
+    "unreadable",
+)
+
+IMAGES_SCHEMA = pa.schema(
+    [
+        pa.field("image_id", pa.string(), nullable=False),
+        pa.field("bytes", pa.binary(), nullable=False),
+        pa.field("sha1", pa.string(), nullable=False),
+    ]
+)
+
+#: score: 1 = fine, 0 = certainly wrong; attribute and related_id are null where not about one.
+ISSUES_SCHEMA = pa.schema(
+    [
+        pa.field("image_id", pa.string(), nullable=False),
+        pa.field("check", pa.string(), nullable=False),
+        pa.field("attribute", pa.string()),
+        pa.field("related_id", pa.string()),
+        pa.field("score", pa.float32(), nullable=False),
+        pa.field("flagged", pa.bool_(), nullable=False),
+        pa.field("detail", pa.string()),
+    ]
+)
+
+TRUTH_SCHEMA = pa.schema(
+    [
+        pa.field("image_id", pa.string(), nullable=False),
+        pa.field("fault", pa.string(), nullable=False),
+        pa.field("attribute", pa.string()),
+        pa.field("related_id", pa.string()),
+        pa.field("detail", pa.string()),
+    ]
+)
+
+
+def annotations_schema(attributes: Sequence[str]) -> pa.Schema:
+    """Schema of annotations.parquet: one row per image, one nullable bool per attribute.
+
+    status is ok, missing or unreadable; error says why an image is not ok.
+    """
+    return pa.schema(
+        [
+            pa.field("image_id", pa.string(), nullable=False),
+            pa.field("partition", pa.string(), nullable=False),
+            pa.field("identity", pa.string()),
+            *(pa.field(name, pa.bool_()) for name in attributes),
+            pa.field("status", pa.string(), nullable=False),
+            pa.field("error", pa.string()),
+        ]
+    )
+
+
+def predictions_schema(attributes: Sequence[str]) -> pa.Schema:
+    """Schema of predictions.parquet: one raw sigmoid in [0, 1] per image and attribute."""
+    return pa.schema(
+        [
+            pa.field("image_id", pa.string(), nullable=False),
+            pa.field("partition", pa.string(), nullable=False),
+            *(pa.field(name, pa.float32(), nullable=False) for name in attributes),
+        ]
+    )
+
+
+def write_table(table: pa.Table | pd.DataFrame, path: Path, schema: pa.Schema) -> None:
+    """Write a table as Parquet (zstd) under a temporary name, then rename.
+
+    Raises:
+        pa.ArrowInvalid, KeyError: the table does not fit the schema (a defect of the caller).
+    """
+    if isinstance(table, pd.DataFrame):
+        table = pa.Table.from_pandas(table, schema=schema, preserve_index=False)
+    table = table.select(schema.names).cast(schema).replace_schema_metadata(None)
+    temporary = path.with_name(f".{path.name}.tmp")
+    pq.write_table(table, temporary, compression="zstd")
+    temporary.rename(path)
+
+
+def read_table(path: Path, schema: pa.Schema) -> pd.DataFrame:
+    """Read a table of ours; columns of the schema, in its order.
+
+    Raises:
+        FacetError: the file is missing, is no Parquet or has another schema.
+    """
+    try:
+        table = pq.read_table(path)
+    except (FileNotFoundError, pa.ArrowInvalid) as error:
+        raise FacetError(f"{path}: expected a Parquet table; {error}") from None
+    if not table.schema.equals(schema):
+        got = ", ".join(f"{field.name} {field.type}" for field in table.schema)[:200]
+        raise FacetError(f"{path}: expected columns {schema.names[:8]}...; got {got}")
+    return table.to_pandas()
+
+
+def read_annotations(download: Path) -> tuple[pd.DataFrame, list[str]]:
+    """annotations.parquet of a `data/download` folder, and its attributes in the source's order.
+
+    Attribute columns are object columns of True, False and None.
+    """
+    attributes: list[str] = read_manifest(download)["attributes"]
+    return read_table(download / ANNOTATIONS, annotations_schema(attributes)), attributes
+
+
+def label_arrays(table: pd.DataFrame, attributes: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+    """Labels (N, A) uint8 in {0, 1} and mask (N, A) bool, False where the label is unknown."""
+    known = table[list(attributes)].notna().to_numpy(copy=True)
+    labels = table[list(attributes)].eq(True).to_numpy().astype(np.uint8)
+    return labels, known
+
+
+def image_files(download: Path) -> list[Path]:
+    """The images-*.parquet files of a `data/download` folder, in order of image_id."""
+    return sorted(download.glob("images-*-of-*.parquet"))
+
+
+def iter_images(
+    download: Path, columns: Sequence[str] = ("image_id", "bytes")
+) -> Iterator[pa.RecordBatch]:
+    """Yield one record batch per row group (at most 256 images), in order of image_id."""
+    for path in image_files(download):
+        with pq.ParquetFile(path) as file:
+            for group in range(file.num_row_groups):
+                yield from file.read_row_group(group, columns=list(columns)).to_batches()
