@@ -1,0 +1,1 @@
+"""Take the data from its source, verify it, write one canonical form."""
