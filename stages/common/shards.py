@@ -1,0 +1,184 @@
+"""Shards of pixels: Parquet with fixed-size binary pixels, labels and a label mask."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from stages.common.errors import FacetError
+from stages.common.files import read_manifest
+
+SHARD_IMAGES = 8192
+GROUP_IMAGES = 512
+
+
+@dataclass(frozen=True)
+class PixelSet:
+    """One partition in memory.
+
+    image_ids and identities have N entries (an identity may be None); pixels is (N, H, W, 3)
+    uint8 RGB; labels is (N, A) uint8 in {0, 1}; mask is (N, A) bool, False = label unknown.
+    """
+
+    image_ids: list[str]
+    identities: list[str | None]
+    pixels: np.ndarray
+    labels: np.ndarray
+    mask: np.ndarray
+
+
+def shard_schema(height: int, width: int, n_attributes: int) -> pa.Schema:
+    """Schema of a shard; mask is 1 where the label is known."""
+    per_attribute = pa.list_(pa.field("element", pa.uint8(), nullable=False), n_attributes)
+    return pa.schema(
+        [
+            pa.field("image_id", pa.string(), nullable=False),
+            pa.field("identity", pa.string()),
+            pa.field("pixels", pa.binary(height * width * 3), nullable=False),
+            pa.field("labels", per_attribute, nullable=False),
+            pa.field("mask", per_attribute, nullable=False),
+        ]
+    )
+
+
+class ShardWriter:
+    """Writes one partition's pictures in order as <partition>-00000-of-000NN.parquet.
+
+    Uncompressed, without dictionaries and statistics: pixels do not compress, and a plain page
+    can be read at the speed of memory. At most GROUP_IMAGES pictures are held.
+    """
+
+    def __init__(self, folder: Path, partition: str, n_images: int, schema: pa.Schema) -> None:
+        self._folder, self._partition, self._schema = folder, partition, schema
+        self._n_shards = math.ceil(n_images / SHARD_IMAGES)
+        self._n_written = 0
+        self._ids: list[str] = []
+        self._identities: list[str | None] = []
+        self._arrays: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
+        self._writer: pq.ParquetWriter | None = None
+
+    def add(
+        self,
+        image_id: str,
+        identity: str | None,
+        pixels: np.ndarray,
+        labels: np.ndarray,
+        mask: np.ndarray,
+    ) -> None:
+        """Append one picture: pixels (H, W, 3) uint8, labels (A,) uint8, mask (A,) bool."""
+        self._ids.append(image_id)
+        self._identities.append(identity)
+        self._arrays.append((pixels, labels, mask.astype(np.uint8)))
+        if len(self._ids) == GROUP_IMAGES:
+            self._flush()
+
+    def close(self) -> None:
+        """Write what is held and close the last shard."""
+        self._flush()
+        if self._writer is not None:
+            self._writer.close()
+
+    def _flush(self) -> None:
+        n = len(self._ids)
+        if n == 0:
+            return
+        pixels, labels, mask = (
+            np.ascontiguousarray(np.stack(part)) for part in zip(*self._arrays, strict=True)
+        )
+        kind, n_attributes = self._schema.field("pixels").type, labels.shape[1]
+        columns = [
+            pa.array(self._ids, pa.string()),
+            pa.array(self._identities, pa.string()),
+            pa.FixedSizeBinaryArray.from_buffers(kind, n, [None, pa.py_buffer(pixels)]),
+            *(
+                pa.FixedSizeListArray.from_arrays(pa.array(part.ravel()), n_attributes)
+                for part in (labels, mask)
+            ),
+        ]
+        if self._n_written % SHARD_IMAGES == 0:
+            if self._writer is not None:
+                self._writer.close()
+            index = self._n_written // SHARD_IMAGES
+            name = f"{self._partition}-{index:05d}-of-{self._n_shards:05d}.parquet"
+            self._writer = pq.ParquetWriter(
+                self._folder / name,
+                self._schema,
+                compression="none",
+                use_dictionary=False,
+                write_statistics=False,
+            )
+        assert self._writer is not None
+        arrays = [
+            column.cast(field.type) for column, field in zip(columns, self._schema, strict=True)
+        ]
+        self._writer.write_table(pa.Table.from_arrays(arrays, schema=self._schema))
+        self._n_written += n
+        self._ids, self._identities, self._arrays = [], [], []
+
+
+def read_partition(prepare: Path, partition: str, pixels: bool = True) -> PixelSet:
+    """Read one partition of a `data/prepare` folder into memory.
+
+    Args:
+        prepare: The folder.
+        partition: train, valid or test. A partition without images gives arrays of length 0.
+        pixels: False leaves the pixels out; they are then (N, 0, 0, 3).
+
+    Raises:
+        FacetError: the folder is incomplete or a shard has another schema.
+    """
+    manifest = read_manifest(prepare)
+    n_images, n_attributes = manifest["n_by_partition"][partition], len(manifest["attributes"])
+    height, width = manifest["height_px"], manifest["width_px"]
+    schema = shard_schema(height, width, n_attributes)
+    columns = schema.names if pixels else [name for name in schema.names if name != "pixels"]
+    image_ids: list[str] = []
+    identities: list[str | None] = []
+    image = np.empty((n_images, height, width, 3) if pixels else (n_images, 0, 0, 3), np.uint8)
+    labels = np.empty((n_images, n_attributes), np.uint8)
+    mask = np.empty((n_images, n_attributes), np.uint8)
+    row = 0
+    for path in sorted(prepare.glob(f"{partition}-*-of-*.parquet")):
+        with pq.ParquetFile(path, memory_map=True) as file:
+            if not file.schema_arrow.equals(schema):
+                raise FacetError(f"{path}: expected {schema.names} of {height}x{width} pixels")
+            for batch in file.iter_batches(GROUP_IMAGES, columns=columns):
+                rows = slice(row, row + len(batch))
+                image_ids += batch.column("image_id").to_pylist()
+                identities += batch.column("identity").to_pylist()
+                labels[rows] = _fixed_lists(batch.column("labels"), n_attributes)
+                mask[rows] = _fixed_lists(batch.column("mask"), n_attributes)
+                if pixels:
+                    image[rows] = _fixed_bytes(batch.column("pixels")).reshape(-1, height, width, 3)
+                row += len(batch)
+    if row != n_images:
+        raise FacetError(f"{prepare}: expected {n_images} images of {partition}; got {row}")
+    return PixelSet(image_ids, identities, image, labels, mask.astype(bool))
+
+
+def select_rows(part: PixelSet, rows: Sequence[int] | np.ndarray) -> PixelSet:
+    """The pictures at `rows`, in that order."""
+    rows = np.asarray(rows, dtype=np.int64)
+    return PixelSet(
+        [part.image_ids[row] for row in rows],
+        [part.identities[row] for row in rows],
+        part.pixels[rows],
+        part.labels[rows],
+        part.mask[rows],
+    )
+
+
+def _fixed_lists(column: Any, n: int) -> np.ndarray:
+    return column.flatten().to_numpy(zero_copy_only=False).reshape(-1, n)
+
+
+def _fixed_bytes(column: Any) -> np.ndarray:
+    """Bytes of a FixedSizeBinaryArray without a copy; a slice starts at its offset."""
+    width = column.type.byte_width
+    start = column.offset * width
+    return np.frombuffer(column.buffers()[1], np.uint8)[start : start + len(column) * width]

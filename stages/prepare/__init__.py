@@ -1,0 +1,1 @@
+"""Decode once, crop, resize, select, apply the policy, write shards of pixels."""

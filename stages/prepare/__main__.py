@@ -1,0 +1,15 @@
+"""python -m stages.prepare: decode once, crop, resize, select, apply the policy, write shards."""
+
+from stages.common.entry import open_stage, run_guarded
+
+
+def main() -> str:
+    """Validate the parameters, then run the stage."""
+    params, paths = open_stage("prepare", inputs=("download", "audit"), outputs=("out",))
+    from stages.prepare.run import run  # after the check of parameters, which must be quick
+
+    return run(params, **paths)
+
+
+if __name__ == "__main__":
+    run_guarded(main)

@@ -1,0 +1,228 @@
+import io
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from stages.common.errors import FacetError
+from stages.common.files import fresh_folder, read_manifest
+from stages.common.images import crop_resize, decode_rgb
+from stages.common.params import PrepareParams, load_params
+from stages.common.shards import PixelSet, read_partition
+from stages.common.tables import ISSUES, ISSUES_SCHEMA, write_table
+from stages.download.canonical import write_canonical
+from stages.download.official import open_official
+from stages.prepare.policy import decide
+from stages.prepare.run import run
+from tests.official_files import ATTRIBUTES, OfficialFolder, encode_jpeg, folder_bytes
+
+SHIPPED = load_params(Path(__file__).parents[1] / "params.yaml").prepare
+SIZES = {"crop_height_px": 40, "crop_width_px": 36, "height_px": 20, "width_px": 18}
+
+
+def make_params(**changes: Any) -> PrepareParams:
+    policy = {**SHIPPED.policy.model_dump(), **changes.pop("policy", {})}
+    subset = {**SHIPPED.subset.model_dump(), **changes.pop("subset", {})}
+    values = {**SHIPPED.model_dump(), **SIZES, **changes, "policy": policy, "subset": subset}
+    return PrepareParams.model_validate(values)
+
+
+def make_issues(*rows: tuple[Any, ...]) -> pd.DataFrame:
+    """Rows of (image_id, check, attribute, related_id, flagged)."""
+    table = pd.DataFrame(rows, columns=["image_id", "check", "attribute", "related_id", "flagged"])
+    table["score"], table["detail"] = np.float32(0), None
+    table["flagged"] = table["flagged"].astype(bool)
+    return table[ISSUES_SCHEMA.names]
+
+
+class Workspace:
+    def __init__(self, folder: Path, official: OfficialFolder, issues: pd.DataFrame) -> None:
+        self.folder = folder
+        official.write(folder / "in")
+        self.download, self.audit = folder / "download", folder / "audit"
+        with fresh_folder(self.download) as out, open_official(folder / "in") as source:
+            write_canonical(source, out, "files")
+        self.audit.mkdir()
+        write_table(issues, self.audit / ISSUES, ISSUES_SCHEMA)
+
+    def prepare(self, params: PrepareParams, name: str = "prepare") -> Path:
+        run(params, self.download, self.audit, self.folder / name)
+        return self.folder / name
+
+
+def reference_pixels(data: bytes) -> np.ndarray:
+    """Pillow alone: decode, centred crop, antialiased bilinear resize."""
+    with Image.open(io.BytesIO(data)) as image:
+        left, top = (image.width - 36) // 2, (image.height - 40) // 2
+        cropped = image.convert("RGB").crop((left, top, left + 36, top + 40))
+        return np.asarray(cropped.resize((18, 20), Image.Resampling.BILINEAR))
+
+
+def test_shards_hold_pixels_labels_and_identities(tmp_path: Path) -> None:
+    official = OfficialFolder()
+    out = Workspace(tmp_path, official, make_issues()).prepare(make_params())
+    parts = [read_partition(out, p) for p in ("train", "valid", "test")]
+    assert [len(part.image_ids) for part in parts] == [18, 6, 6]
+    image_ids = [image_id for part in parts for image_id in part.image_ids]
+    assert image_ids == sorted(official.images)
+    pixels = np.concatenate([part.pixels for part in parts])
+    expected = np.stack([reference_pixels(official.images[image_id]) for image_id in image_ids])
+    assert np.abs(pixels.astype(int) - expected).mean() < 1.0
+    assert (np.concatenate([part.labels for part in parts]) == official.values).all()
+    assert all(part.mask.all() for part in parts)
+    assert parts[0].identities[:4] == ["100", "100", "100", "101"]
+    manifest = read_manifest(out)
+    assert (manifest["height_px"], manifest["width_px"]) == (20, 18)
+
+
+def test_two_runs_give_the_same_bytes(tmp_path: Path) -> None:
+    workspace = Workspace(tmp_path, OfficialFolder(), make_issues())
+    params = make_params(subset={"train": 0.5})
+    first = folder_bytes(workspace.prepare(params, "first"))
+    assert folder_bytes(workspace.prepare(params, "second")) == first
+
+
+def test_workers_do_not_change_the_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    workspace = Workspace(tmp_path, OfficialFolder(n_images=600), make_issues())
+    first = folder_bytes(workspace.prepare(make_params(), "first"))
+    monkeypatch.setattr("os.cpu_count", lambda: 1)
+    assert folder_bytes(workspace.prepare(make_params(), "second")) == first
+
+
+def test_only_chosen_attributes(tmp_path: Path) -> None:
+    official = OfficialFolder()
+    workspace = Workspace(tmp_path, official, make_issues())
+    out = workspace.prepare(make_params(attributes=["Smiling", "Bald"]))
+    assert read_manifest(out)["attributes"] == ["Bald", "Smiling"]
+    assert (read_partition(out, "train").labels == official.values[:18][:, [0, 3]]).all()
+    with pytest.raises(FacetError, match=r"expected attributes of the data .*Bald.*; got Beard"):
+        workspace.prepare(make_params(attributes=["Beard"]))
+
+
+def test_subset_is_seeded_and_counted(tmp_path: Path) -> None:
+    workspace = Workspace(tmp_path, OfficialFolder(), make_issues())
+    subset = {"train": 6, "valid": 0.5, "test": None}
+    first = workspace.prepare(make_params(subset=subset), "a")
+    manifest = read_manifest(first)
+    assert manifest["n_by_partition"] == {"train": 6, "valid": 3, "test": 6}
+    assert manifest["dropped"]["subset"] == {"train": 12, "valid": 3, "test": 0}
+    other = workspace.prepare(make_params(subset=subset, seed=8), "b")
+    assert read_partition(first, "train").image_ids != read_partition(other, "train").image_ids
+    with pytest.raises(FacetError, match=r"subset\.train: expected at most 18.*got 19"):
+        workspace.prepare(make_params(subset={"train": 19}))
+
+
+ISSUES_OF_ALL_KINDS = make_issues(
+    ("000002.jpg", "exact_duplicate", None, "000001.jpg", True),
+    ("000003.jpg", "leak", None, "000020.jpg", True),
+    ("000004.jpg", "label_conflict", "Male", "000005.jpg", True),
+    ("000005.jpg", "label_conflict", "Male", "000004.jpg", True),
+    ("000006.jpg", "label_rule", "Bald", None, False),
+    ("000020.jpg", "exact_duplicate", None, "000003.jpg", True),
+    ("000021.jpg", "label_conflict", "Bald", "000022.jpg", True),
+    ("000025.jpg", "unreadable", None, None, True),
+)
+
+
+def test_policy_touches_training_images_only(tmp_path: Path) -> None:
+    out = Workspace(tmp_path, OfficialFolder(), ISSUES_OF_ALL_KINDS).prepare(make_params())
+    train, valid = read_partition(out, "train"), read_partition(out, "valid")
+    assert {"000002.jpg", "000003.jpg"}.isdisjoint(train.image_ids)
+    assert len(train.image_ids) == 16
+    assert len(valid.image_ids) == 6
+    assert valid.mask.all()
+    masked = [
+        (train.image_ids[row], ATTRIBUTES[column]) for row, column in np.argwhere(~train.mask)
+    ]
+    assert masked == [("000004.jpg", "Male"), ("000005.jpg", "Male")]
+    manifest = read_manifest(out)
+    assert manifest["dropped"]["leak"] == {"train": 1}
+    assert manifest["dropped"]["exact_duplicate"] == {"train": 1}
+    assert manifest["dropped"]["unreadable"] == {"train": 0, "valid": 0, "test": 1}
+    assert manifest["masked"] == {"label_conflict": 2}
+
+
+def test_keep_changes_nothing_and_drop_drops(tmp_path: Path) -> None:
+    workspace = Workspace(tmp_path, OfficialFolder(), ISSUES_OF_ALL_KINDS)
+    keep = dict.fromkeys(SHIPPED.policy.model_dump(), "keep")
+    kept = read_partition(workspace.prepare(make_params(policy=keep), "keep"), "train")
+    assert len(kept.image_ids) == 18
+    assert kept.mask.all()
+    drop = {**keep, "label_conflict": "drop"}
+    dropped = read_partition(workspace.prepare(make_params(policy=drop), "drop"), "train")
+    assert len(dropped.image_ids) == 16
+
+
+def test_one_copy_stays_when_the_first_is_not_selected() -> None:
+    issues = make_issues(
+        ("b", "exact_duplicate", None, "a", True), ("c", "exact_duplicate", None, "a", True)
+    )
+    with_first = decide(issues, {"a", "b", "c"}, SHIPPED.policy)
+    assert with_first.dropped["exact_duplicate"] == {"b", "c"}
+    without_first = decide(issues, {"b", "c"}, SHIPPED.policy)
+    assert without_first.dropped["exact_duplicate"] == {"c"}
+
+
+def test_a_leaked_first_copy_does_not_save_the_others() -> None:
+    issues = make_issues(
+        ("a", "leak", None, "z", True),
+        ("b", "exact_duplicate", None, "a", True),
+        ("b", "leak", None, "z", True),
+    )
+    assert decide(issues, {"a", "b"}, SHIPPED.policy).dropped_ids() == {"a", "b"}
+
+
+def test_sizes_that_do_not_fit(tmp_path: Path) -> None:
+    official = OfficialFolder()
+    official.images["000009.jpg"] = encode_jpeg(np.zeros((44, 38, 3), np.uint8))
+    workspace = Workspace(tmp_path, official, make_issues())
+    none = dict.fromkeys(SIZES)
+    with pytest.raises(FacetError, match=r"48x40 .* in 000001\.jpg, 44x38 in 000009\.jpg"):
+        workspace.prepare(make_params(**none))
+    with pytest.raises(FacetError, match=r"at least 46x36 .*got 44x38 in 000009\.jpg"):
+        workspace.prepare(make_params(crop_height_px=46))
+    only_crop = {"height_px": None, "width_px": None}
+    assert read_manifest(workspace.prepare(make_params(**only_crop)))["height_px"] == 40
+
+
+def test_crop_is_centred_and_none_changes_nothing() -> None:
+    pixels = np.arange(6 * 4 * 3, dtype=np.uint8).reshape(6, 4, 3)
+    assert (crop_resize(pixels, (2, 2), None) == pixels[2:4, 1:3]).all()
+    assert (crop_resize(pixels, None, None) == pixels).all()
+
+
+def test_gray_and_png_become_rgb() -> None:
+    gray = np.tile(np.arange(0, 200, 5, dtype=np.uint8), (30, 1))
+    buffer = io.BytesIO()
+    Image.fromarray(gray).save(buffer, "PNG")
+    assert (decode_rgb(buffer.getvalue()) == gray[:, :, None]).all()
+    jpeg = decode_rgb(encode_jpeg(gray))
+    assert jpeg.shape == (30, 40, 3)
+    assert np.abs(jpeg.astype(int) - gray[:, :, None]).mean() < 3
+
+
+def test_labels_without_pixels(tmp_path: Path) -> None:
+    out = Workspace(tmp_path, OfficialFolder(), make_issues()).prepare(make_params())
+    part: PixelSet = read_partition(out, "valid", pixels=False)
+    assert part.pixels.shape == (6, 0, 0, 3)
+    assert (part.labels == read_partition(out, "valid").labels).all()
+
+
+@pytest.mark.real_data
+def test_real_pixels_match_pillow(tmp_path: Path, real_data: Path) -> None:
+    import zipfile
+
+    with zipfile.ZipFile(real_data / "img_align_celeba.zip") as archive:
+        names = archive.namelist()[::400]
+        errors = []
+        for name in names:
+            data = archive.read(name)
+            with Image.open(io.BytesIO(data)) as image:
+                box = (0, 20, 178, 198)
+                reference = image.convert("RGB").resize((112, 112), Image.Resampling.BILINEAR, box)
+            ours = crop_resize(decode_rgb(data), (178, 178), (112, 112))
+            errors.append(np.abs(ours.astype(int) - np.asarray(reference)).mean())
+    assert max(errors) < 1.0
