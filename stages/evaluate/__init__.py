@@ -1,0 +1,1 @@
+"""Predictions, then per-attribute metrics from them."""

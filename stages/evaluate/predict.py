@@ -1,0 +1,52 @@
+"""Raw probabilities of a trained model."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from stages.common.errors import FacetError
+from stages.common.files import hash_file, read_json
+from stages.common.networks import NETWORKS, build_network, normalise, read_weights
+from stages.common.progress import track
+
+
+def load_model(folder: Path) -> tuple[nn.Module, dict[str, Any]]:
+    """The network in evaluation mode, and model.json.
+
+    Raises:
+        FacetError: a file is missing, or the weights are not those that model.json names.
+    """
+    model: dict[str, Any] = read_json(folder / "model.json")
+    path = folder / "weights.safetensors"
+    state = read_weights(path)
+    if (got := hash_file(path)) != model["weights_sha256"]:
+        raise FacetError(f"{path}: expected SHA-256 {model['weights_sha256']}; got {got}")
+    if model["network"] not in NETWORKS:
+        raise FacetError(
+            f"{folder}: expected a network of {sorted(NETWORKS)}; got {model['network']}"
+        )
+    height, width = model["height_px"], model["width_px"]
+    network = build_network(model["network"], len(model["attributes"]), height, width, 0.0, "none")
+    network.load_state_dict(state)
+    return network.eval(), model
+
+
+@torch.inference_mode()
+def predict(network: nn.Module, name: str, pixels: np.ndarray, batch_size: int) -> np.ndarray:
+    """Sigmoid probabilities (N, A) float32 of pixels (N, H, W, 3) uint8 RGB, in fp32.
+
+    On the GPU where there is one. No calibration, no test-time augmentation.
+    """
+    torch.use_deterministic_algorithms(True)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    network = network.to(device)
+    n = len(pixels)
+    starts = range(0, n, batch_size)
+    parts = []
+    for start in track(starts, "evaluate", len(starts)):
+        batch = torch.from_numpy(pixels[start : start + batch_size]).to(device)
+        parts.append(network(normalise(batch, name)).sigmoid().float().cpu().numpy())
+    return np.concatenate(parts)

@@ -1,0 +1,105 @@
+"""From probabilities to the tables of reports/evaluate."""
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from stages.common.metrics import (
+    count_confusion,
+    majority_accuracy,
+    mean_defined,
+    score_confusion,
+    score_ranking,
+)
+
+#: Thresholds of curves.csv.
+THRESHOLDS = np.linspace(0.0, 1.0, 41)
+
+SCORES = (
+    "accuracy",
+    "balanced_accuracy",
+    "precision",
+    "recall",
+    "f1",
+    "roc_auc",
+    "average_precision",
+)
+
+
+def score_attributes(
+    probs: np.ndarray,
+    labels: np.ndarray,
+    mask: np.ndarray,
+    majority: np.ndarray,
+    attributes: list[str],
+    threshold: float,
+) -> pd.DataFrame:
+    """One row per attribute; NaN where a value is undefined.
+
+    Args:
+        probs: (N, A) in [0, 1].
+        labels: (N, A) in {0, 1}.
+        mask: (N, A) bool, True where the label is known.
+        majority: (A,) majority class of the training partition.
+        attributes: Names.
+        threshold: A probability above this decides for 1.
+    """
+    scores = score_confusion(count_confusion(probs > threshold, labels, mask))
+    scores |= score_ranking(probs, labels, mask)
+    n_known, n_positive = mask.sum(0), (labels.astype(bool) & mask).sum(0)
+    base = majority_accuracy(majority, labels, mask)
+    columns: dict[str, Any] = {
+        "attribute": attributes,
+        "n_known": n_known,
+        "n_positive": n_positive,
+        "prevalence": np.divide(
+            n_positive, n_known, out=np.full(len(attributes), np.nan), where=n_known > 0
+        ),
+        "majority_class": majority,
+        "majority_accuracy": base,
+        "accuracy": scores["accuracy"],
+        "gain": scores["accuracy"] - base,
+    }
+    return pd.DataFrame(columns | {name: scores[name] for name in SCORES})
+
+
+def summarise(
+    table: pd.DataFrame, probs: np.ndarray, labels: np.ndarray, mask: np.ndarray, threshold: float
+) -> dict[str, Any]:
+    """Means over attributes (macro) and values over all labels (micro); null = undefined."""
+    known = mask.ravel()
+    flat_probs, flat_labels = probs.ravel()[known, None], labels.ravel()[known, None]
+    everything = np.ones_like(flat_labels, dtype=bool)
+    micro = score_confusion(count_confusion(flat_probs > threshold, flat_labels, everything))
+    micro |= score_ranking(flat_probs, flat_labels, everything)
+    means = {
+        name: mean_defined(table[name].to_numpy())
+        for name in (*SCORES, "majority_accuracy", "gain")
+    }
+    values = {
+        "accuracy": means["accuracy"],
+        "majority_accuracy": means["majority_accuracy"],
+        "gain": means["gain"],
+        **{name: means[name] for name in SCORES[1:]},
+        **{f"micro_{name}": float(micro[name][0]) for name in SCORES[2:]},
+    }
+    rounded = {k: None if v != v else round(v, 6) for k, v in values.items()}
+    above = int((table["gain"] > 0).sum())
+    return {"n_images": len(probs), **rounded, "n_attributes_above_majority": above}
+
+
+def trace_curves(
+    probs: np.ndarray, labels: np.ndarray, mask: np.ndarray, attributes: list[str]
+) -> pd.DataFrame:
+    """Confusion counts per attribute at THRESHOLDS, for precision, recall and ROC curves."""
+    rows = []
+    for threshold in THRESHOLDS:
+        c = count_confusion(probs > threshold, labels, mask)
+        columns = {"attribute": attributes, "threshold": round(float(threshold), 3)}
+        rows.append(pd.DataFrame({**columns, "tp": c.tp, "fp": c.fp, "fn": c.fn, "tn": c.tn}))
+    curves = pd.concat(rows, ignore_index=True)
+    order = {name: index for index, name in enumerate(attributes)}
+    return curves.sort_values(
+        ["attribute", "threshold"], key=lambda s: s.map(order) if s.name == "attribute" else s
+    )
