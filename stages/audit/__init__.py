@@ -1,0 +1,1 @@
+"""Find duplicates, leaks, conflicting labels and unreadable images."""

@@ -1,0 +1,127 @@
+"""The stage: read data/download, compare, write issues.parquet and the tables of counts."""
+
+import csv
+import io
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from stages.audit.copies import find_copies
+from stages.audit.findings import (
+    group_near,
+    list_exact,
+    list_identity_conflicts,
+    list_label_conflicts,
+    list_leaks,
+    list_near,
+    list_rule_breaks,
+    list_unreadable,
+    tabulate_findings,
+)
+from stages.audit.pictures import read_pictures
+from stages.audit.rules import RuleResult, apply_rules, read_rules
+from stages.common.files import fresh_folder, write_json, write_manifest, write_text
+from stages.common.params import AuditParams
+from stages.common.tables import (
+    CHECKS,
+    ISSUES,
+    ISSUES_SCHEMA,
+    label_arrays,
+    read_annotations,
+    write_table,
+)
+
+
+def run(params: AuditParams, download: Path, out: Path, reports: Path) -> str:
+    """Audit a data/download folder; write data/audit and reports/audit.
+
+    Returns:
+        A line of counts.
+
+    Raises:
+        FacetError: the folder is not complete, or its tables do not fit together.
+    """
+    annotations, attributes = read_annotations(download)
+    annotations = annotations.sort_values("image_id", ignore_index=True)
+    labels, known = label_arrays(annotations, attributes)
+    partition = annotations["partition"].to_numpy(object)
+    pictures = read_pictures(download, annotations)
+    copies = find_copies(pictures, partition, params)
+    rules = apply_rules(read_rules(), attributes, labels, known, partition == "train")
+    findings = [
+        *list_unreadable(pictures.unreadable),
+        *list_exact(copies),
+        *list_near(copies),
+        *list_leaks(copies, partition),
+        *list_label_conflicts(copies, attributes, labels, known),
+        *list_identity_conflicts(copies, annotations["identity"].to_numpy(object)),
+        *list_rule_breaks(rules),
+    ]
+    issues = tabulate_findings(findings, annotations["image_id"].to_numpy(object))
+    by_check = count_checks(issues)
+    leaks = issues.loc[issues["check"] == "leak", "detail"].str.split(":").str[0]
+    with fresh_folder(out) as folder, fresh_folder(reports) as tables:
+        write_table(issues, folder / ISSUES, ISSUES_SCHEMA)
+        write_manifest(
+            folder,
+            {"n_images": len(annotations), "n_findings": len(issues), "by_check": by_check},
+        )
+        summary = {
+            "n_images": len(annotations),
+            "by_check": by_check,
+            "n_groups_exact": len(copies.exact),
+            "n_groups_near": len(group_near(copies)),
+            "leaks_by_pair": {
+                pair: int((leaks == pair).sum())
+                for pair in ("train-valid", "train-test", "valid-test")
+            },
+        }
+        write_json(tables / "summary.json", summary)
+        write_text(tables / "rules.csv", _format_rules(rules))
+        write_text(tables / "by_attribute.csv", _format_attributes(issues, attributes))
+    counts = ", ".join(f"{entry['findings']} {check}" for check, entry in by_check.items())
+    return f"audit: {len(annotations)} images, {len(issues)} findings ({counts})"
+
+
+def count_checks(issues: pd.DataFrame) -> dict[str, dict[str, int]]:
+    """Findings, images concerned and flagged findings of every check, in the order of CHECKS."""
+    counts = {}
+    for check in CHECKS:
+        rows = issues[issues["check"] == check]
+        counts[check] = {
+            "findings": len(rows),
+            "images": int(rows["image_id"].nunique()),
+            "flagged": int(rows["flagged"].astype(bool).sum()),
+        }
+    return counts
+
+
+def _format_rules(results: list[RuleResult]) -> str:
+    """rules.csv: images a rule applies to and those that break it, in all; support in train."""
+    rows = [
+        [
+            result.rule.name,
+            int(np.count_nonzero(result.applicable)),
+            int(np.count_nonzero(result.broken)),
+            "" if result.shown is None else round(result.shown, 6),
+        ]
+        for result in results
+    ]
+    return _format_csv(["rule", "n_applicable", "n_violations", "support"], rows)
+
+
+def _format_attributes(issues: pd.DataFrame, attributes: list[str]) -> str:
+    """by_attribute.csv: images with a finding about each attribute, per check."""
+    checks = ("label_conflict", "label_rule")
+    images = issues.groupby(["check", "attribute"])["image_id"].nunique().to_dict()
+    rows = [[name, *(images.get((check, name), 0) for check in checks)] for name in attributes]
+    return _format_csv(["attribute", *(f"n_{check}" for check in checks)], rows)
+
+
+def _format_csv(header: list[str], rows: list[list[Any]]) -> str:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerows([header, *rows])
+    return text.getvalue()
