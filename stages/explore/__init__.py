@@ -1,0 +1,1 @@
+"""Tables about labels, partitions, identities and images."""

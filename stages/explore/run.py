@@ -1,0 +1,86 @@
+"""The stage: read data/download, write the tables of reports/explore."""
+
+import logging
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from stages.common.files import fresh_folder, write_json, write_text
+from stages.common.params import ExploreParams
+from stages.common.tables import PARTITIONS, image_files, label_arrays, read_annotations
+from stages.explore import sentences
+from stages.explore.labels import (
+    count_identities,
+    measure_consistency,
+    measure_cooccurrence,
+    measure_prevalence,
+)
+from stages.explore.pixels import sample_images, summarise_pixels
+
+log = logging.getLogger(__name__)
+
+
+def run(params: ExploreParams, download: Path, out: Path) -> str:
+    """Describe a data/download folder in tables; pictures may be absent, labels may be unknown.
+
+    Returns:
+        A line of counts.
+
+    Raises:
+        FacetError: the folder is not complete, or a table has another schema.
+    """
+    annotations, attributes = read_annotations(download)
+    annotations = annotations.sort_values("image_id", ignore_index=True)
+    labels, known = label_arrays(annotations, attributes)
+    identity = annotations["identity"].to_numpy(object)
+    partition = annotations["partition"].to_numpy(object)
+    if not image_files(download):
+        log.warning("%s holds no images: statistics of pixels are skipped", download)
+    readable = annotations.loc[annotations["status"] == "ok", "image_id"].to_numpy(object)
+
+    prevalence = measure_prevalence(labels, known, partition, attributes)
+    cooccurrence = measure_cooccurrence(labels, known, attributes)
+    sizes = count_identities(identity)
+    consistency = measure_consistency(labels, known, identity, attributes)
+    values = sample_images(download, readable, params.n_images, params.seed)
+    pixels = summarise_pixels(values)
+    findings = [
+        *sentences.describe_balance(prevalence),
+        *sentences.describe_pairs(cooccurrence),
+        *sentences.describe_shifts(prevalence),
+        *sentences.describe_identities(sizes, consistency),
+        *sentences.describe_contradictions(labels, known, identity, attributes),
+        *sentences.describe_pixels(pixels),
+    ]
+    n_labelled = int(known.any(1).sum())
+    n_positive = int((labels.astype(bool) & known).sum())
+    summary = {
+        "n_images": len(annotations),
+        "n_identities": int(sizes["n_identities"].sum()),
+        "n_by_partition": {name: int((partition == name).sum()) for name in PARTITIONS},
+        "attributes": attributes,
+        "n_missing_labels": int((~known).sum()),
+        "label_cardinality": round(n_positive / n_labelled, 6) if n_labelled else None,
+        "images_sampled": len(values),
+        "findings": findings,
+    }
+    with fresh_folder(out) as folder:
+        write_csv(prevalence, folder / "prevalence.csv")
+        write_csv(cooccurrence, folder / "cooccurrence.csv")
+        write_csv(sizes, folder / "identities.csv")
+        write_csv(consistency, folder / "consistency.csv")
+        write_csv(pixels, folder / "images.csv")
+        write_json(folder / "summary.json", summary)
+    return (
+        f"explore: {len(annotations)} images, {len(attributes)} attributes, "
+        f"{summary['n_identities']} identities, {len(values)} images measured"
+    )
+
+
+def write_csv(table: pd.DataFrame, path: Path) -> None:
+    """Write a table with floats rounded to 6 digits; undefined values are empty."""
+    rounded = table.copy()
+    for column in rounded.select_dtypes("floating"):
+        rounded[column] = np.round(rounded[column], 6) + 0.0  # no -0.0
+    write_text(path, rounded.to_csv(index=False, lineterminator="\n"))
