@@ -1,0 +1,1 @@
+"""Files in, self-contained HTML out."""

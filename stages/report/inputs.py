@@ -1,0 +1,202 @@
+"""Everything the site is made of, read and checked once."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from stages.common.errors import FacetError
+from stages.common.files import read_json, read_manifest
+from stages.common.tables import (
+    ISSUES,
+    ISSUES_SCHEMA,
+    PARTITIONS,
+    PREDICTIONS,
+    predictions_schema,
+    read_annotations,
+    read_table,
+)
+
+COLUMNS = {
+    "cooccurrence.csv": (
+        "attribute_a",
+        "attribute_b",
+        "n_known",
+        "phi",
+        "p_b_given_a",
+        "p_a_given_b",
+        "lift",
+    ),
+    "identities.csv": ("n_images", "n_identities"),
+    "consistency.csv": ("attribute", "n_identities", "agreement"),
+    "images.csv": ("statistic", "n", "mean", "std", "min", "p05", "p50", "p95", "max"),
+    "rules.csv": ("rule", "n_applicable", "n_violations", "support"),
+    "by_attribute.csv": ("attribute", "n_label_conflict", "n_label_rule"),
+    "history.csv": ("epoch", "lr", "train_loss", "valid_loss", "valid_accuracy", "valid_majority"),
+    "per_attribute.csv": (
+        "partition",
+        "attribute",
+        "n_known",
+        "n_positive",
+        "prevalence",
+        "majority_class",
+        "majority_accuracy",
+        "accuracy",
+        "gain",
+        "balanced_accuracy",
+        "precision",
+        "recall",
+        "f1",
+        "roc_auc",
+        "average_precision",
+    ),
+    "curves.csv": ("partition", "attribute", "threshold", "tp", "fp", "fn", "tn"),
+}
+TEXT_COLUMNS = ("attribute", "attribute_a", "attribute_b", "partition", "rule", "statistic")
+
+
+@dataclass(frozen=True)
+class Explored:
+    """The tables of reports/explore."""
+
+    summary: dict[str, Any]
+    prevalence: pd.DataFrame
+    cooccurrence: pd.DataFrame
+    identities: pd.DataFrame
+    consistency: pd.DataFrame
+    images: pd.DataFrame
+
+
+@dataclass(frozen=True)
+class Audited:
+    """The findings of data/audit and their counts in reports/audit."""
+
+    issues: pd.DataFrame
+    summary: dict[str, Any]
+    rules: pd.DataFrame
+    by_attribute: pd.DataFrame
+
+
+@dataclass(frozen=True)
+class Trained:
+    """model.json and the tables of reports/train."""
+
+    model: dict[str, Any]
+    summary: dict[str, Any]
+    history: pd.DataFrame
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """The tables of reports/evaluate; predictions are one raw sigmoid per image and attribute."""
+
+    partitions: tuple[str, ...]
+    metrics: dict[str, dict[str, Any]]
+    per_attribute: pd.DataFrame
+    curves: pd.DataFrame
+    predictions: pd.DataFrame
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """All inputs of the report. `folder` is data/download, where the pictures lie."""
+
+    folder: Path
+    manifest: dict[str, Any]
+    attributes: list[str]
+    annotations: pd.DataFrame
+    prepared: dict[str, Any]
+    explored: Explored
+    audited: Audited
+    trained: Trained
+    evaluated: Evaluated
+
+    @property
+    def is_demo(self) -> bool:
+        """True for drawn faces, whose figures say nothing about photographs."""
+        return bool(self.manifest["source"] == "demo")
+
+
+def read_inputs(
+    download: Path,
+    prepare: Path,
+    audit: Path,
+    evaluate: Path,
+    train: Path,
+    explore_reports: Path,
+    audit_reports: Path,
+    train_reports: Path,
+    evaluate_reports: Path,
+) -> Inputs:
+    """Read what the other stages wrote.
+
+    Raises:
+        FacetError: a file is missing, incomplete or lacks a column.
+    """
+    annotations, attributes = read_annotations(download)
+    read_manifest(audit)
+    read_manifest(evaluate)
+    metrics = read_json(evaluate_reports / "metrics.json")
+    per_attribute = read_csv(evaluate_reports / "per_attribute.csv")
+    model = read_json(train / "model.json")
+    return Inputs(
+        folder=download,
+        manifest=read_manifest(download),
+        attributes=attributes,
+        annotations=annotations,
+        prepared=read_manifest(prepare),
+        explored=Explored(
+            summary=read_json(explore_reports / "summary.json"),
+            prevalence=read_csv(explore_reports / "prevalence.csv", ("attribute",)),
+            cooccurrence=read_csv(explore_reports / "cooccurrence.csv"),
+            identities=read_csv(explore_reports / "identities.csv"),
+            consistency=read_csv(explore_reports / "consistency.csv"),
+            images=read_csv(explore_reports / "images.csv"),
+        ),
+        audited=Audited(
+            issues=read_table(audit / ISSUES, ISSUES_SCHEMA),
+            summary=read_json(audit_reports / "summary.json"),
+            rules=read_csv(audit_reports / "rules.csv"),
+            by_attribute=read_csv(audit_reports / "by_attribute.csv"),
+        ),
+        trained=Trained(
+            model=model,
+            summary=read_json(train_reports / "summary.json"),
+            history=read_csv(train_reports / "history.csv"),
+        ),
+        evaluated=Evaluated(
+            partitions=tuple(p for p in PARTITIONS if p in metrics),
+            metrics=metrics,
+            per_attribute=per_attribute,
+            curves=read_csv(evaluate_reports / "curves.csv"),
+            predictions=read_table(evaluate / PREDICTIONS, predictions_schema(model["attributes"])),
+        ),
+    )
+
+
+def read_csv(path: Path, columns: Sequence[str] | None = None) -> pd.DataFrame:
+    """Read a table of reports/; empty cells are undefined, text columns stay text.
+
+    Args:
+        path: The file.
+        columns: Columns it must have; by default those of COLUMNS for its name.
+
+    Raises:
+        FacetError: the file is missing, empty or lacks a column.
+    """
+    types = dict.fromkeys(TEXT_COLUMNS, str)
+    try:
+        # An attribute may be called NA or null: only an empty cell is undefined.
+        table = pd.read_csv(path, dtype=types, keep_default_na=False, na_values=[""])
+    except FileNotFoundError:
+        raise FacetError(f"{path}: expected this table; it is missing (run `dvc repro`)") from None
+    except (pd.errors.EmptyDataError, pd.errors.ParserError, UnicodeDecodeError) as error:
+        raise FacetError(f"{path}: expected a CSV table; {error}") from None
+    missing = [name for name in columns or COLUMNS[path.name] if name not in table.columns]
+    if missing:
+        raise FacetError(
+            f"{path}: expected the columns {', '.join(missing)}; got {', '.join(table.columns)}"
+        )
+    return table

@@ -1,0 +1,119 @@
+"""Read everything once, draw the charts, render the pages."""
+
+import base64
+import hashlib
+import logging
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from stages.common.files import fresh_folder, write_text
+from stages.common.params import ReportParams
+from stages.report.inputs import Inputs, read_inputs
+from stages.report.page_data import build_audit, build_explore
+from stages.report.page_index import build_index
+from stages.report.page_model import build_evaluation, build_training
+from stages.report.words import FILTERS, counted
+
+log = logging.getLogger(__name__)
+
+TEMPLATES = Path(__file__).with_name("templates")
+#: File name without suffix, title in the navigation.
+PAGES = (
+    ("index", "Overview"),
+    ("explore", "Explore"),
+    ("audit", "Audit"),
+    ("training", "Training"),
+    ("evaluation", "Evaluation"),
+)
+
+
+def run(
+    params: ReportParams,
+    download: Path,
+    prepare: Path,
+    audit: Path,
+    evaluate: Path,
+    train: Path,
+    explore_reports: Path,
+    audit_reports: Path,
+    train_reports: Path,
+    evaluate_reports: Path,
+    out: Path,
+) -> str:
+    """Write the site to `out`: index.html and four pages, each complete in itself.
+
+    Raises:
+        FacetError: an input is missing or not what its stage writes.
+    """
+    inputs = read_inputs(
+        download,
+        prepare,
+        audit,
+        evaluate,
+        train,
+        explore_reports,
+        audit_reports,
+        train_reports,
+        evaluate_reports,
+    )
+    environment = make_environment()
+    n_bytes = 0
+    with fresh_folder(out) as folder:
+        for name, title in PAGES:
+            context = build_page(name, inputs, params)
+            text = environment.get_template(f"{name}.html.j2").render(
+                site=params.title,
+                page=name,
+                page_title=title,
+                pages=PAGES,
+                inputs=inputs,
+                manifest=inputs.manifest,
+                model=inputs.trained.model,
+                training=inputs.trained.summary,
+                **context,
+            )
+            write_text(folder / f"{name}.html", text)
+            n_bytes += len(text.encode())
+            log.info("report: %s.html", name)
+    return (
+        f"report: {counted(len(PAGES), 'page')} ({n_bytes / 1e6:.1f} MB) about "
+        f"{counted(inputs.manifest['n_images'], 'image')}, "
+        f"{counted(len(inputs.audited.issues), 'finding')}, evaluated on "
+        f"{' and '.join(inputs.evaluated.partitions) or 'nothing'}"
+    )
+
+
+def build_page(name: str, inputs: Inputs, params: ReportParams) -> dict[str, Any]:
+    """What the template of one page needs."""
+    match name:
+        case "index":
+            return build_index(inputs)
+        case "explore":
+            return build_explore(inputs)
+        case "audit":
+            return build_audit(inputs, params.n_gallery)
+        case "training":
+            return build_training(inputs)
+        case _:
+            return build_evaluation(inputs)
+
+
+def make_environment() -> Environment:
+    """Jinja with everything escaped, a missing value as an error, and the page's one script."""
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(FILTERS)
+    script = (TEMPLATES / "sort.js").read_text(encoding="utf-8")
+    # The pages' policy allows this script and no other: text from the data can never run.
+    digest = hashlib.sha256(script.encode()).digest()
+    environment.globals["script"] = Markup(script)  # our own file, not the data's
+    environment.globals["script_hash"] = "sha256-" + base64.b64encode(digest).decode()
+    return environment

@@ -1,0 +1,98 @@
+"""Numbers as readers see them; what is undefined is 'n/a', never 0."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import pandas as pd
+from markupsafe import Markup
+
+NOT_AVAILABLE = "n/a"
+NARROW_SPACE = "\u202f"
+MINUS = "\u2212"
+
+
+def is_undefined(value: Any) -> bool:
+    """True for None, NaN and NA."""
+    return value is None or bool(pd.isna(value))
+
+
+def count(value: Any) -> str:
+    """An integer with a comma per thousand."""
+    return NOT_AVAILABLE if is_undefined(value) else _signed(f"{int(value):,}")
+
+
+def decimal(value: Any, digits: int = 3) -> str:
+    """A number with a fixed count of digits after the point, commas per thousand."""
+    return NOT_AVAILABLE if is_undefined(value) else _signed(f"{float(value):,.{digits}f}")
+
+
+def compact(value: Any, digits: int = 4) -> str:
+    """A number of any size in a few significant digits: 0.001, 86.42, 12,345."""
+    if is_undefined(value):
+        return NOT_AVAILABLE
+    number = float(value)
+    if number == 0 or 1e-4 <= abs(number) < 1e6:
+        n_before = len(str(int(abs(number))))
+        text = f"{number:,.{max(0, digits - n_before + (abs(number) < 1) * 3)}f}"
+        return _signed(text.rstrip("0").rstrip(".") if "." in text else text)
+    return _signed(f"{number:.2e}")
+
+
+def percent(value: Any, digits: int = 1) -> str:
+    """A fraction as per cent."""
+    if is_undefined(value):
+        return NOT_AVAILABLE
+    return _signed(f"{100 * float(value):.{digits}f}{NARROW_SPACE}%")
+
+
+def points(value: Any, digits: int = 1) -> str:
+    """A difference of fractions in percentage points, always with its sign."""
+    if is_undefined(value):
+        return NOT_AVAILABLE
+    text = f"{100 * float(value):+.{digits}f}"
+    return _signed(text.lstrip("+-") if float(text) == 0 else text)
+
+
+def counted(value: Any, singular: str, plural: str | None = None) -> str:
+    """A count with its noun: '1 pair', '2,000 pairs'."""
+    return f"{count(value)} {singular if value == 1 else plural or singular + 's'}"
+
+
+def listed(names: Sequence[str], limit: int = 8) -> str:
+    """Names as a list in words: 'a, b and c', or 'a, b and 12 more'."""
+    shown = list(names[:limit])
+    if len(names) > limit:
+        return f"{', '.join(shown)} and {len(names) - limit} more"
+    return " and ".join(filter(None, (", ".join(shown[:-1]), *shown[-1:])))
+
+
+def shorten(name: str, limit: int = 24) -> str:
+    """A name that fits beside an axis."""
+    return name if len(name) <= limit else name[: limit - 1] + "…"
+
+
+def bar_share(value: Any, largest: Any) -> float:
+    """Length of a bar in a table cell, 0..1 of the largest; 0 where undefined."""
+    if is_undefined(value) or is_undefined(largest) or float(largest) <= 0:
+        return 0.0
+    return round(max(0.0, min(1.0, float(value) / float(largest))), 4)
+
+
+def _signed(text: str) -> str:
+    return text.replace("-", MINUS, 1) if text.startswith("-") else text
+
+
+def breakable(name: str) -> Markup:
+    """A name, escaped, that may be broken after an underscore."""
+    return Markup("_<wbr>").join(str(name).split("_"))
+
+
+FILTERS = {
+    "breakable": breakable,
+    "count": count,
+    "decimal": decimal,
+    "compact": compact,
+    "percent": percent,
+    "points": points,
+    "listed": listed,
+}

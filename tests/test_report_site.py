@@ -1,0 +1,283 @@
+"""The site as a whole: complete in itself, escaped, the same bytes twice, n/a where undefined."""
+
+import re
+import subprocess
+import sys
+from dataclasses import replace
+from html.parser import HTMLParser
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+from report_fabric import Recipe, fabricate
+
+from stages.common.errors import FacetError
+from stages.common.params import ReportParams
+from stages.report.run import PAGES, run
+
+PARAMS = ReportParams(title="Facet", n_gallery=4)
+NAMES = [name for name, _ in PAGES]
+EVIL = "<script>alert(1)</script>"
+SMALL = Recipe(n_images=120, n_planted=2)
+SVG_NAMESPACES = ("http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink")
+
+
+class Elements(HTMLParser):
+    """All start tags with their attributes, and the text outside style and script."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.words: list[str] = []
+        self._raw = False
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        self._raw = tag in ("style", "script")
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag):
+        self._raw = False
+
+    def handle_data(self, data):
+        if not self._raw:
+            self.words.append(data)
+
+    @property
+    def text(self) -> str:
+        return " ".join(" ".join(self.words).split())
+
+
+def build(root: Path, recipe: Recipe, params: ReportParams = PARAMS) -> dict[str, str]:
+    paths = fabricate(root, recipe)
+    run(params, **paths)
+    return {name: (paths["out"] / f"{name}.html").read_text(encoding="utf-8") for name in NAMES}
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory) -> dict[str, str]:
+    return build(tmp_path_factory.mktemp("site"), replace(SMALL, empty_attribute="Bald"))
+
+
+def test_closing_line_counts_what_was_shown(tmp_path):
+    line = run(PARAMS, **fabricate(tmp_path, SMALL))
+    assert re.fullmatch(
+        r"report: 5 pages \(\d\.\d MB\) about 120 images, \d+ findings, "
+        r"evaluated on valid and test",
+        line,
+    )
+
+
+@pytest.mark.parametrize("page", NAMES)
+def test_page_refers_to_nothing_outside(site, page):
+    text = site[page]
+    for tag, attributes in Elements(text).tags:
+        for key in ("src", "href", "xlink:href", "srcset", "action", "data", "poster"):
+            target = attributes.get(key)
+            if target is None:
+                continue
+            allowed = target.startswith(("#", "data:image/")) or (
+                tag == "a" and target in {f"{name}.html" for name in NAMES}
+            )
+            assert allowed, (tag, key, target[:80])
+    assert "@import" not in text
+    assert all(found.startswith("#") for found in re.findall(r"url\(([^)]{0,20})", text))
+    bare = re.sub("|".join(map(re.escape, SVG_NAMESPACES)), "", text)
+    assert not re.findall(r"(?:https?:)?//[a-z0-9-]+\.[a-z]{2,}", bare.split("<script>")[0])
+
+
+@pytest.mark.parametrize("page", NAMES)
+def test_links_and_references_within_the_page_resolve(site, page):
+    text = site[page]
+    tags = Elements(text).tags
+    ids = [attributes["id"] for _, attributes in tags if "id" in attributes]
+    assert len(ids) == len(set(ids)), "an id stands twice"
+    wanted = re.findall(r'(?:href="#|url\(#)([^")]+)', text)
+    wanted += re.findall(r'aria-labelledby="([^"]+)"', text)
+    assert wanted
+    assert set(wanted) <= set(ids)
+    pages = [a["href"] for tag, a in tags if tag == "a" and not a["href"].startswith("#")]
+    assert set(pages) == {f"{name}.html" for name in NAMES}
+
+
+@pytest.mark.parametrize("page", NAMES)
+def test_page_is_accessible_in_its_bones(site, page):
+    tags = Elements(site[page]).tags
+    names = [tag for tag, _ in tags]
+    assert names.count("h1") == 1
+    assert names.count("main") == 1
+    levels = [int(name[1]) for name in names if re.fullmatch("h[1-6]", name)]
+    assert all(b - a <= 1 for a, b in pairwise(levels)), levels
+    assert all(a.get("alt") for tag, a in tags if tag == "img")
+    charts = [a for _, a in tags if (a.get("class") or "").startswith("chart")]
+    assert all(len(a["aria-label"]) > 20 for a in charts)
+    assert ("a", {"class": "skip", "href": "#content"}) in tags
+    assert any(a.get("aria-current") == "page" for _, a in tags)
+
+
+def test_charts_take_their_colours_from_the_page(site):
+    for page in NAMES:
+        for svg in re.findall(r"<svg .*?</svg>", site[page], re.DOTALL):
+            assert not re.search(r"#0[1-9]0[1-9]0[1-9]", svg)
+            assert not re.search(r"(?:fill|stroke): #", svg)
+    assert site["explore"].count("<svg") > 4
+
+
+def test_numbers_beside_the_axes_are_not_cut_short(site):
+    rates = re.findall(r"<text[^>]*>(0\.\d+)</text>", site["training"])
+    assert any(len(rate) > 4 for rate in rates), rates
+
+
+@pytest.mark.parametrize("recipe", [SMALL, replace(SMALL, source="files")], ids=["demo", "files"])
+def test_same_inputs_give_the_same_bytes(tmp_path, recipe):
+    first, second = (build(tmp_path / name, recipe) for name in ("a", "b"))
+    assert first == second
+
+
+def test_report_writes_nothing_but_its_pages(tmp_path):
+    paths = fabricate(tmp_path, SMALL)
+    run(PARAMS, **paths)
+    assert sorted(p.name for p in paths["out"].iterdir()) == sorted(f"{n}.html" for n in NAMES)
+    assert all(p.stat().st_size < 3_000_000 for p in paths["out"].iterdir())
+
+
+def test_text_from_the_data_is_escaped(tmp_path):
+    names = dict(SMALL.attributes) | {EVIL: 0.3, 'a "quoted" $x_1$ & more': 0.2, "NA": 0.1}
+    pages = build(
+        tmp_path, replace(SMALL, attributes=names), PARAMS.model_copy(update={"title": EVIL})
+    )
+    for name, text in pages.items():
+        assert EVIL not in text
+        assert [tag for tag, _ in Elements(text).tags].count("script") == 1
+        assert "alert(1)" in text, name
+    shown = Elements(pages["evaluation"]).text
+    assert "$x_ 1$ & more" in shown
+    assert "NA" in Elements(pages["evaluation"]).words
+
+
+def test_undefined_is_not_available_and_never_zero(site):
+    row = re.search(r'<tr><th scope="row" class="name">Bald</th>.*?</tr>', site["evaluation"])
+    assert row is not None
+    cells = re.findall(r"<td[^>]*>(.*?)</td>", row[0])
+    balanced, precision, recall, f1, auc, ap = cells[-6:]
+    assert [balanced, precision, recall, auc, ap] == ["n/a"] * 5
+    assert f1 == "n/a"
+    assert 'data-value=""' in row[0]
+    assert ">nan" not in site["evaluation"].lower()
+    assert ">None<" not in "".join(site.values())
+
+
+def test_only_valid_evaluated(tmp_path):
+    pages = build(tmp_path, replace(SMALL, partitions=("valid",)))
+    assert "Valid partition" in pages["evaluation"]
+    assert "Test partition" not in pages["evaluation"]
+    assert "mean accuracy, valid" in pages["index"]
+
+
+def test_without_identities(tmp_path):
+    pages = build(tmp_path, replace(SMALL, identities=False))
+    assert "names no identities" in pages["explore"]
+    assert "none given" in pages["index"]
+    assert "identity " not in Elements(pages["audit"]).text.split("The pictures")[1]
+
+
+def test_without_findings(tmp_path):
+    pages = build(tmp_path, replace(SMALL, findings=False))
+    assert "The audit found nothing wrong with 120 images." in pages["audit"]
+    assert "No picture stands in more than one partition." in pages["audit"]
+    assert "<img" not in pages["audit"]
+    assert "nothing found" in pages["index"]
+
+
+def test_one_epoch_and_one_attribute(tmp_path):
+    pages = build(tmp_path, replace(SMALL, n_epochs=1, attributes={"Smiling": 0.5}))
+    assert "saw 78 images in each of 1 epoch." in Elements(pages["training"]).text
+    assert "No pair of attributes" in pages["explore"]
+
+
+def test_demo_says_that_its_faces_are_drawn(site):
+    for page in ("index", "evaluation"):
+        assert "say nothing about CelebA" in Elements(site[page]).text
+    assert "non-commercial" not in site["index"]
+
+
+def test_photographs_with_celeba_labels_carry_its_licence_and_are_called_a_subset(tmp_path):
+    names = dict.fromkeys(("5_o_Clock_Shadow", "Mouth_Slightly_Open", "Wearing_Lipstick"), 0.4)
+    recipe = replace(SMALL, source="files", attributes=names | {"Young": 0.8})
+    pages = build(tmp_path, recipe)
+    index = Elements(pages["index"]).text
+    assert "non-commercial research only" in index
+    assert "test 30 of CelebA's 19,962 images" in index
+    assert "train 78 of CelebA's 162,770 images" in index
+    assert "Drawn faces" not in index
+    assert "Self-check" not in pages["audit"]
+
+
+def test_gallery_shows_at_most_n_pairs_and_names_differing_attributes(site, tmp_path):
+    audit = Elements(site["audit"])
+    assert "Copies with different labels" in audit.text
+    assert re.search(r"<b>[A-Z]\w+</b>: (?:yes / no|no / yes)", site["audit"])
+    pages = build(tmp_path, SMALL, PARAMS.model_copy(update={"n_gallery": 1}))
+    n_kinds = pages["audit"].count('<div class="gallery">')
+    assert n_kinds == 4
+    assert pages["audit"].count("<img") == 2 * n_kinds
+
+
+def test_missing_input_is_named(tmp_path):
+    paths = fabricate(tmp_path, SMALL)
+    (paths["evaluate_reports"] / "per_attribute.csv").unlink()
+    with pytest.raises(FacetError, match=r"per_attribute\.csv: expected this table"):
+        run(PARAMS, **paths)
+    assert not paths["out"].exists()
+
+
+def test_missing_column_is_named(tmp_path):
+    paths = fabricate(tmp_path, SMALL)
+    path = paths["train_reports"] / "history.csv"
+    path.write_text("epoch,lr\n1,0.1\n")
+    with pytest.raises(FacetError, match=r"history\.csv: expected the columns train_loss"):
+        run(PARAMS, **paths)
+
+
+def test_stage_imports_neither_torch_nor_mlflow():
+    code = (
+        "import sys, stages.report.run; "
+        "bad = {'torch', 'mlflow', 'torchvision', 'lightning_fabric'} & set(sys.modules); "
+        "sys.exit(f'imported {bad}' if bad else 0)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
+
+
+def test_importing_leaves_matplotlib_as_it_was():
+    code = (
+        "import matplotlib as m; before = dict(m.rcParams); import stages.report.run; "
+        "changed = [k for k in before if before[k] != dict(m.rcParams)[k]]; "
+        "assert not changed, changed"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
+
+
+def test_command_line_renders_the_site(tmp_path):
+    paths = fabricate(tmp_path, SMALL)
+    options = [part for name, path in paths.items() for part in (f"--{name}", str(path))]
+    done = subprocess.run(
+        [sys.executable, "-m", "stages.report", *options],
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("report: 5 pages")
+    assert (paths["out"] / "index.html").exists()
+
+
+def test_gallery_of_no_pairs(tmp_path):
+    pages = build(tmp_path, SMALL, PARAMS.model_copy(update={"n_gallery": 0}))
+    assert "<img" not in pages["audit"]
+    assert "The pictures" not in pages["audit"]
+
+
+def test_only_the_self_check_names_the_truth_file():
+    folder = Path(__file__).parents[1] / "stages" / "report"
+    naming = {path.name for path in folder.glob("*.py") if "TRUTH" in path.read_text("utf-8")}
+    assert naming == {"selfcheck.py"}
