@@ -1,0 +1,724 @@
+"""Draw portraits, 178x218 like CelebA's aligned photographs, whose attributes can be seen."""
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
+
+import cv2
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+WIDTH_PX, HEIGHT_PX = 178, 218
+SCALE = 1.5  # the canvas is larger than the picture: the final warp shrinks and smooths
+X0, EYE_Y = 88.5, 111.0  # between the eyes, as in CelebA's alignment
+Image = NDArray[np.uint8]
+Points = NDArray[np.float64]
+Colour = tuple[float, float, float]
+Cues = Mapping[str, float]
+
+GEOMETRY = (
+    "width", "height", "jaw", "eye_gap", "eye_size", "eye_tilt", "brow_y", "brow_tilt", "nose_length",
+    "nose_width", "mouth_width", "mouth_y", "lip", "hairline", "volume", "length", "part", "tone",
+    "warmth", "ear", "neck", "iris", "curl", "chin",
+)  # fmt: skip
+SKINS = np.array(  # RGB, light to dark
+    [[246, 214, 190], [236, 194, 164], [219, 170, 134], [190, 138, 102], [150, 102, 72], [104, 68, 48]]
+)  # fmt: skip
+IRISES = ((92, 62, 38), (58, 38, 26), (98, 112, 66), (84, 122, 152), (112, 120, 124), (126, 92, 48))
+HAIRS: dict[str, Colour] = {
+    "Black_Hair": (30, 26, 26), "Brown_Hair": (104, 66, 38), "Blond_Hair": (222, 184, 112),
+    "Gray_Hair": (182, 182, 186), "": (124, 62, 34),
+}  # fmt: skip
+
+
+@lru_cache
+def _spline(n_points: int, closed: bool) -> NDArray[np.float64]:
+    """Weights (n_samples, n_points) of a Catmull-Rom curve through n_points points."""
+    n_spans = n_points if closed else n_points - 1
+    weights = np.zeros((n_spans * 6 + (not closed), n_points))
+    for row in range(len(weights)):
+        span, t = min(row // 6, n_spans - 1), (row - 6 * min(row // 6, n_spans - 1)) / 6
+        basis = (-t + 2 * t**2 - t**3, 2 - 5 * t**2 + 3 * t**3, t + 4 * t**2 - 3 * t**3, t**3 - t**2)
+        for k, weight in enumerate(basis):
+            at = span + k - 1
+            at = at % n_points if closed else min(max(at, 0), n_points - 1)
+            weights[row, at] += weight / 2
+    return weights
+
+
+def curve(points: ArrayLike, closed: bool = False) -> Points:
+    """Smooth curve through points (n, 2); returns about six points for each."""
+    points = np.asarray(points, np.float64)
+    return _spline(len(points), closed) @ points
+
+
+@lru_cache(maxsize=1)
+def _noise() -> NDArray[np.float32]:
+    """One sheet (1024, 1024) of white noise, sigma 1, that all pictures cut their grain from."""
+    return np.random.default_rng(7).normal(size=(1024, 1024)).astype(np.float32)
+
+
+def grain(rng: np.random.Generator, rows: int, columns: int) -> NDArray[np.float32]:
+    """Cut a random piece (rows, columns) out of the noise sheet."""
+    y, x = rng.integers(0, 1024 - rows), rng.integers(0, 1024 - columns)
+    return _noise()[y : y + rows, x : x + columns]
+
+
+class Canvas:
+    """An RGB uint8 picture at SCALE whose methods take coordinates of the 178x218 frame."""
+
+    def __init__(self, px: Image) -> None:
+        self.px = px
+
+    def _window(self, points: Points, margin: float) -> tuple[slice, slice]:
+        (x0, y0), (x1, y1) = points.min(0) * SCALE - margin, points.max(0) * SCALE + margin + 1
+        rows, columns = self.px.shape[:2]
+        return (
+            slice(min(max(int(y0), 0), rows), max(min(int(y1) + 1, rows), 0)),
+            slice(min(max(int(x0), 0), columns), max(min(int(x1) + 1, columns), 0)),
+        )
+
+    def _blend(self, window: tuple[slice, slice], mask: Image, colour: Colour, alpha: float) -> None:
+        patch = self.px[window]
+        weight = mask[..., None] * np.float32(alpha / 255)
+        patch[:] = patch + (np.array(colour, np.float32) - patch) * weight
+
+    def fill(
+        self,
+        points: Points,
+        colour: Colour,
+        alpha: float = 1,
+        soft: float = 0,
+        rough: np.random.Generator | None = None,
+    ) -> None:
+        """Fill a polygon (n, 2), its edge blurred over soft pixels, its inside grained if rough."""
+        window = self._window(points, 2 + 3 * soft * SCALE)
+        mask = self.mask(points, window)
+        if mask.size and alpha > 0.02:
+            mask = blur(mask, soft * SCALE)
+            if rough:
+                mask = (mask * (0.7 + 0.4 * grain(rough, *mask.shape)).clip(0, 1)).astype(np.uint8)
+            self._blend(window, mask, colour, min(alpha, 1))
+
+    def line(
+        self, points: Points, colour: Colour, width: float, alpha: float = 1, soft: float = 0
+    ) -> None:
+        """Draw an open curve (n, 2) of some width in frame pixels."""
+        window = self._window(points, 3 + (width + 3 * soft) * SCALE)
+        mask = np.zeros(self.px[window].shape[:2], np.uint8)
+        if mask.size and alpha > 0.02:
+            thick = width * SCALE
+            cv2.polylines(mask, [_fixed(points, window)], False, 255, max(1, round(thick)), 16, 4)
+            alpha *= min(1, thick)
+            self._blend(window, blur(mask, soft * SCALE), colour, min(alpha, 1))
+
+    def mask(self, points: Points, window: tuple[slice, slice] | None = None) -> Image:
+        """Return the polygon as a mask 0 to 255, of the window or of the whole canvas."""
+        window = window or (slice(0, self.px.shape[0]), slice(0, self.px.shape[1]))
+        mask = np.zeros(self.px[window].shape[:2], np.uint8)
+        if mask.size:
+            cv2.fillPoly(mask, [_fixed(points, window)], 255, cv2.LINE_AA, 4)
+        return mask
+
+    def inside(self, points: Points, paint: Callable[[], None]) -> None:
+        """Let paint() draw, and keep what it drew inside the polygon only."""
+        window = self._window(points, 2)
+        before = self.px[window].astype(np.float32)
+        paint()
+        patch, weight = self.px[window], self.mask(points, window)[..., None] * np.float32(1 / 255)
+        patch[:] = before + (patch - before) * weight
+
+    def layer(self, layer: Image, mask: Image) -> None:
+        """Lay a picture of the canvas's size over it through a mask 0 to 255."""
+        weight = mask * np.float32(1 / 255)
+        self.px = cv2.blendLinear(layer, self.px, weight, 1 - weight)
+
+
+def _fixed(points: Points, window: tuple[slice, slice]) -> NDArray[np.int32]:
+    origin = (window[1].start + 0.5, window[0].start + 0.5)
+    return np.round((points * SCALE - origin) * 16).astype(np.int32)
+
+
+def blur(mask: Image, sigma: float) -> Image:
+    """Gaussian blur; sigma in canvas pixels, none below 0.3."""
+    return cv2.GaussianBlur(mask, (0, 0), sigma) if sigma > 0.3 else mask  # type: ignore[return-value]
+
+
+def ellipse(x: float, y: float, rx: float, ry: float, n: int = 20) -> Points:
+    """Return n points (n, 2) on an ellipse."""
+    t = np.arange(n) * (2 * np.pi / n)
+    return np.stack([x + rx * np.cos(t), y + ry * np.sin(t)], 1)
+
+
+def shade(colour: Sequence[float] | NDArray[np.float64], factor: float, add: float = 0) -> Colour:
+    """Multiply a colour and add to it, within 0 to 255."""
+    r, g, b = (float(min(max(v * factor + add, 0), 255)) for v in colour)
+    return r, g, b
+
+
+def draw_background(rng: np.random.Generator) -> Image:
+    """Draw a blurred room, wall, garden or stage of canvas size: gradient, objects, texture."""
+    rows, columns = 55, 45  # drawn at a quarter of the frame, because it is out of focus
+    base = rng.uniform(10, 235) + rng.normal(0, 28, 3)
+    small = np.full((rows, columns, 3), np.clip(base, 0, 255), np.float32)
+    corners = rng.normal(0, 38, (2, 2, 1)) + rng.normal(0, 12, (2, 2, 3))
+    small += cv2.resize(corners.astype(np.float32), (columns, rows))
+    blobs = rng.normal(0, rng.uniform(4, 26), (5, 4, 1)) + rng.normal(0, 6, (5, 4, 3))
+    small += cv2.resize(blobs.astype(np.float32), (columns, rows), interpolation=cv2.INTER_CUBIC)
+    for _ in range(rng.integers(1, 9)):
+        colour = tuple(np.clip(base + rng.normal(0, 60) + rng.normal(0, 25, 3), 0, 255).tolist())
+        x, y = int(rng.integers(-6, columns)), int(rng.integers(-6, rows))
+        w, h = int(rng.integers(2, 24)), int(rng.integers(2, 40))
+        kind = rng.integers(4)
+        if kind == 0:
+            cv2.rectangle(small, (x, y), (x + w, y + h), colour, -1)
+        elif kind == 1:
+            cv2.circle(small, (x, y), w // 2 + 1, colour, -1)
+        elif kind == 2:
+            cv2.line(small, (x, 0), (x + w - 12, rows), colour, int(rng.integers(1, 7)))
+        else:
+            for k in range(0, columns, max(w // 2, 3)):
+                cv2.line(small, (k, y), (k + w // 4, y + h), colour, 1)
+    small = cv2.GaussianBlur(small, (0, 0), float(rng.choice([0.6, 1.0, 1.8, 3.5])))
+    size = (round(WIDTH_PX * SCALE), round(HEIGHT_PX * SCALE))
+    big = cv2.resize(small, size, interpolation=cv2.INTER_CUBIC)
+    rough = cv2.resize(grain(rng, 72, 60), size) * np.float32(rng.choice([0, 2, 5, 9]))
+    return cv2.add(big, cv2.merge([rough] * 3)).clip(0, 255).astype(np.uint8)
+
+
+class Portrait:
+    """One face: geometry of the person, cues (0 absent to 1 strong) and chance of the picture."""
+
+    def __init__(self, shape: Mapping[str, float], cues: Cues, rng: np.random.Generator) -> None:
+        self.g, self.c, self.rng = shape, cues, rng
+        g, c = shape, cues
+        self.canvas = Canvas(draw_background(rng))
+        male, chubby, oval = c["Male"], c["Chubby"], c["Oval_Face"]
+        self.half = 40.5 + 1.4 * g["width"] + 3.5 * chubby + 1.5 * male - 3.0 * oval
+        self.chin = 170 + 1.8 * g["height"] + 1.5 * male + 4.5 * oval - 1.0 * chubby
+        self.power = 2.2 + 0.1 * g["jaw"] + 0.45 * male + 0.4 * chubby - 0.35 * oval
+        self.eye_x = 19.5 + 0.7 * g["eye_gap"]
+        self.mouth_y = 149.5 + 0.9 * g["mouth_y"]
+        self.old = 1 - c["Young"]
+        tone = np.clip(1.6 + 1.3 * g["tone"], 0, 5) * (1 - 0.97 * c["Pale_Skin"])
+        skin = np.array([np.interp(tone, range(6), SKINS[:, k]) for k in range(3)])
+        skin += np.array([3, 0, -4]) * g["warmth"] + (c["Pale_Skin"] * np.array([2, 18, 30]))
+        self.skin = np.clip(skin, 0, 252)
+        self.light = rng.uniform(-0.6, 0.6), rng.uniform(-0.55, 0.0)
+        self.hair = self._hair_colour()
+
+    def _hair_colour(self) -> NDArray[np.float64]:
+        names = [name for name in HAIRS if name]
+        weight = np.array([max(self.c[name], 0) ** 2 for name in names] + [0.12])
+        if weight[:-1].max() < 0.3 and self.g["tone"] > 0.3:
+            weight[names.index("Black_Hair")] += 0.03  # in doubt, dark goes with dark
+        colours = np.array([HAIRS[name] for name in [*names, ""]])
+        return weight @ colours / weight.sum() * self.rng.uniform(0.88, 1.12)
+
+    # ---- skin ------------------------------------------------------------------------------
+    def outline(self, grow: float = 0) -> Points:
+        """Face outline (48, 2), from the right ear over the chin, left ear and skull."""
+        t = np.arange(48) * (2 * np.pi / 48)
+        cos, sin = np.cos(t), np.sin(t)
+        low = np.where(sin > 0, 2 / self.power, 1.0)
+        x = (self.half + grow) * np.sign(cos) * np.abs(cos) ** low
+        reach = np.where(sin > 0, self.chin - 114, 62.0) + grow
+        return np.stack([X0 + x, 114 + reach * np.sign(sin) * np.abs(sin) ** low], 1)
+
+    def skin_layer(self) -> Image:
+        """Light the head as a relief of soft bumps; returns a canvas-sized RGB layer."""
+        g, c, old = self.g, self.c, self.old
+        smile, high, chubby = c["Smiling"], c["High_Cheekbones"], c["Chubby"]
+        nose = 1 + 0.06 * g["nose_width"] + 0.42 * c["Big_Nose"] - 0.22 * c["Pointy_Nose"]
+        tip = 133 + g["nose_length"] + 2.5 * c["Big_Nose"] + 1.0 * c["Pointy_Nose"]
+        self.nose, self.tip = nose, tip
+        bumps = [  # x from the middle (both sides unless 0), y, width, height, relief
+            (0, 114, self.half * 0.85, 48, 46), (0, 206, 18, 24, 16), (0, 84, 26, 15, 5),
+            (0, 119, 4.2 * nose, 12, 5.5), (0, tip, 5.6 * nose, 4.8, 7 + 3 * c["Pointy_Nose"]),
+            (6.8 * nose, tip + 1, 3.4 * nose, 3.2, 4.2),
+            (self.eye_x, 110, 9, 6, -4.5), (17, 101, 12, 4, 1.5 + 2 * c["Male"]),
+            (25, 130 - 2 * smile, 9, 7.5, 2 + 6 * high + 2.5 * smile),
+            (28, 147, 6.5, 7, 4.5 * chubby - 4.5 * high - 0.8),
+            (0, self.mouth_y, 12, 6, 3.5), (0, self.chin - 7, 8 + 2 * c["Male"], 5, 3.5 + g["chin"]),
+            (18, 143, 2.6, 7, -1.4 * old - 1.2 * smile - 0.5 * chubby), (0, 142, 1.8, 3, -1.0),
+            (0, self.chin + 7, 17, 3.4, 7 * c["Double_Chin"]),
+            (self.eye_x, 119.5, 7.5, 2.3, 3.2 * c["Bags_Under_Eyes"]),
+        ]  # fmt: skip
+        both = [(s * x, *rest) for x, *rest in bumps for s in ((1, -1) if x else (1,))]
+        x, y, wx, wy, height = (np.array(v, np.float32)[:, None] for v in zip(*both, strict=True))
+        grid_x, grid_y = np.arange(89, dtype=np.float32) * 2 + 1, np.arange(109, dtype=np.float32) * 2 + 1
+        bell_x = np.exp(-(((grid_x - X0 - x) / wx) ** 2) / 2)
+        bell_y = np.exp(-(((grid_y - y) / wy) ** 2) / 2) * height
+        slope_x = bell_y.T @ (bell_x * (X0 + x - grid_x) / wx**2)
+        slope_y = (bell_y * (y - grid_y) / wy**2).T @ bell_x
+        light_x, light_y = self.light
+        facing = (0.8 - light_x * slope_x - light_y * slope_y) / np.sqrt(1 + slope_x**2 + slope_y**2)
+        bright = np.clip(0.5 + 0.62 * facing, 0.2, 1.3)[..., None]
+        layer = self.skin.astype(np.float32) * bright ** np.array([0.8, 1.0, 1.12], np.float32)
+        makeup, rosy = c["Heavy_Makeup"], c["Rosy_Cheeks"]
+        red, dark = np.array([214, 84, 88]), self.skin * 0.45
+        tints = [  # x, y, width, height, strength, colour
+            (26, 134, 9, 7, 0.1 + 0.55 * rosy + 0.12 * makeup, red), (0, tip, 6, 4, 0.12, red),
+            (self.eye_x, 108, 10, 5, 0.16, dark),
+            (self.eye_x, 119, 8, 2.6, 0.36 * c["Bags_Under_Eyes"], np.array([96, 62, 78])),
+        ]  # fmt: skip
+        for tx, ty, tw, th, strength, colour in tints:
+            for side in (1, -1) if tx else (1,):
+                bell = np.outer(
+                    np.exp(-(((grid_y - ty) / th) ** 2) / 2),
+                    np.exp(-(((grid_x - X0 - side * tx) / tw) ** 2) / 2) * strength,
+                )
+                layer += bell[..., None].astype(np.float32) * (colour - layer)
+        # Highlights where skin faces the light: forehead, nose, cheeks.
+        layer += (60 * np.clip(facing - 0.88, 0, 1) * (1 + makeup))[..., None]
+        layer += grain(self.rng, 109, 89)[..., None] * (1.5 + 2.5 * old)
+        rows, columns = self.canvas.px.shape[:2]
+        return cv2.resize(layer.clip(0, 255).astype(np.uint8), (columns, rows))
+
+    def draw_body(self, layer: Image) -> None:
+        """Draw the neck and the clothes; with a necktie, a shirt and a jacket."""
+        g, c, rng, canvas = self.g, self.c, self.rng, self.canvas
+        wide = 20 + 1.2 * g["neck"] + 4.5 * c["Male"] + 4 * c["Chubby"]
+        neck = [(-wide, 150), (-wide, 180), (-wide - 9, 192), (-80, 212), (-80, 230)]
+        right = [(-x, y) for x, y in reversed(neck)]
+        canvas.layer(layer, canvas.mask(curve(neck + right, True) + (X0, 0)))
+        shadow = self.outline() + (0, 7)
+        canvas.fill(shadow[1:24], shade(self.skin, 0.42), 0.55, 2.5)
+        if c["Double_Chin"] > 0.2:
+            fold = curve([(-24, self.chin - 3), (0, self.chin + 13), (24, self.chin - 3)]) + (X0, 0)
+            canvas.line(fold, shade(self.skin, 0.42), 2.2, 0.85 * c["Double_Chin"], 1.0)
+        cloth = shade(rng.uniform(15, 225) + rng.normal(0, 45, 3), 1)
+        tie = c["Wearing_Necktie"] > 0.3
+        if tie:
+            cloth = shade((44, 46, 56), rng.uniform(0.4, 1.6))
+        drop = rng.uniform(186, 196) if tie else rng.uniform(190, 212) + 5 * (1 - c["Male"])
+        slope = rng.uniform(190, 200)
+        top = [(-100, slope + 14), (-62, slope + 1), (-wide - 9, 186), (-wide + 6, drop - 4)]
+        dip = (0.0, drop + rng.uniform(-2, 10))
+        line = top + [dip] + [(-x, y) for x, y in reversed(top)]
+        body = np.vstack([curve(line), [(100, 240), (-100, 240)]]) + (X0, 0)
+        canvas.fill(body, cloth)
+        for x in (-42, 40):
+            fold = curve([(x, 196), (x * 0.8, 210), (x * 0.85, 224)]) + (X0, 0)
+            canvas.line(fold, shade(cloth, 0.6), 3, 0.5, 1.5)
+        if tie:
+            self._draw_tie(c["Wearing_Necktie"])
+        elif rng.random() < 0.3 + 0.3 * c["Male"]:
+            for s in (-1, 1):
+                flap = np.array([(s * wide, 181), (s * (wide + 8), 190), (s * 13, 207), (s * 5, 197)])
+                canvas.fill(flap + (X0, 0), shade(cloth, 1.15, 12))
+
+    def _draw_tie(self, strength: float) -> None:
+        rng, canvas = self.rng, self.canvas
+        white = shade((240, 240, 244), rng.uniform(0.85, 1.0))
+        shirt = np.array([(-24, 178), (24, 178), (15, 230), (-15, 230)]) + (X0, 0)
+        canvas.fill(shirt, white)
+        colours = ((150, 22, 34), (24, 40, 96), (90, 20, 70), (30, 30, 34), (30, 90, 70))
+        colour = shade(colours[rng.integers(5)], rng.uniform(0.8, 1.3))
+        knot = np.array([(-6, 183), (6, 183), (4, 193), (9, 226), (-9, 226), (-4, 193)]) + (X0, 0)
+        canvas.fill(knot, colour, 0.45 + 0.55 * strength)
+        canvas.line(knot[[2, 5]], shade(colour, 0.5), 1.2)
+        if rng.random() < 0.5:
+            for y in range(196, 222, 5):
+                canvas.line(np.array([(X0 - 6, y + 4), (X0 + 6, y)]), shade(colour, 1.6, 30), 1.4, 0.6)
+        for s in (-1, 1):
+            collar = np.array([(s * 24, 174), (s * 3, 186), (s * 13, 198), (s * 28, 184)]) + (X0, 0)
+            canvas.fill(collar, white)
+            canvas.line(collar[[1, 2, 3]], shade(white, 0.7), 0.8)
+
+    def draw_head(self, layer: Image) -> None:
+        """Draw ears and face, then age, makeup shine and wrinkles on the skin."""
+        canvas, old = self.canvas, self.old
+        size = 10 + 0.8 * self.g["ear"]
+        for s in (-1, 1):
+            ear = ellipse(X0 + s * (self.half + 1), 120, 5.2, size)
+            canvas.layer(layer, canvas.mask(ear))
+            inner = ellipse(X0 + s * (self.half + 2), 119, 2.4, size * 0.55)
+            canvas.fill(inner, shade(self.skin, 0.55), 0.6, 0.8)
+        canvas.fill(self.outline(0.8), shade(self.skin, 0.5), 0.5, 1.0)
+        canvas.layer(layer, canvas.mask(self.outline()))
+        line = shade(self.skin, 0.5)
+        for s in (-1, 1):
+            smile, nl = self.c["Smiling"], 0.15 + 0.75 * old
+            fold = [(8.5 * self.nose, self.tip), (15, self.tip + 6), (19, self.mouth_y - 1)]
+            canvas.line(self._side(fold, s), line, 1.3, min(nl + 0.35 * smile, 0.8), 0.8)
+            for k in range(3):
+                crow = [(self.eye_x + 11, 110 + 2 * k), (self.eye_x + 17, 107 + 4.5 * k)]
+                canvas.line(self._side(crow, s), line, 0.8, 0.75 * old, 0.3)
+            sag = [(23, self.mouth_y + 3), (25, self.mouth_y + 9), (22, self.mouth_y + 14)]
+            canvas.line(self._side(sag, s), line, 2.0, 0.5 * old, 1.2)
+        for k in range(3):
+            y = 78 + 7 * k
+            wrinkle = [(-19, y + 1), (-8, y - 1), (3, y + 0.5), (18, y)]
+            canvas.line(self._side(wrinkle, 1), line, 1.1, 0.62 * old, 0.5)
+
+    def _side(self, points: ArrayLike, side: int) -> Points:
+        return curve(points) * (side, 1) + (X0, 0)
+
+    # ---- features ---------------------------------------------------------------------------
+    def draw_eyes(self) -> None:
+        """Draw eyes with lids, irises, catchlights, lashes, shadow and bags; then the brows."""
+        g, c, rng, canvas = self.g, self.c, self.rng, self.canvas
+        wide = 8.8 + 0.4 * g["eye_size"]
+        tall = (4.9 + 0.3 * g["eye_size"]) * (1 - 0.62 * c["Narrow_Eyes"]) - 0.4 * c["Smiling"]
+        tilt = 0.5 * g["eye_tilt"] + 0.5
+        makeup, lash = c["Heavy_Makeup"], 1 - c["Male"]
+        iris = shade(IRISES[int(abs(g["iris"]) * 2.6) % 6], rng.uniform(0.85, 1.25))
+        gaze = rng.normal(0, 1.1)
+        shadow = shade(((96, 60, 84), (70, 64, 90), (120, 74, 50), (60, 84, 96))[rng.integers(4)], 1)
+        for s in (-1, 1):
+            centre = np.array([X0 + s * self.eye_x, EYE_Y])
+            upper = np.array([(-wide, 1), (-wide / 2, -tall * 0.72), (0, -tall), (wide * 0.55, -tall * 0.7)])
+            lower = np.array([(wide, -tilt), (wide * 0.55, tall * 0.5), (0, tall * 0.66), (-5, tall * 0.5)])
+            almond = curve(np.vstack([upper, lower]), True) * (s, 1) + centre
+            lid = curve(np.vstack([upper, lower[:1]])) * (s, 1) + centre
+            if makeup > 0.1:
+                puff = np.vstack([lid, (lid * (1, 0.9) + (0, EYE_Y * 0.1 - 6))[::-1]])
+                canvas.fill(puff, shadow, 0.75 * makeup, 1.2)
+            canvas.line(lid - (0, 3.2), shade(self.skin, 0.45), 1, 0.5, 0.4)
+
+            def paint(centre: Points = centre, almond: Points = almond, lid: Points = lid) -> None:
+                x, y = centre + (gaze, -0.4)
+                canvas.fill(almond, (228, 224, 222))
+                canvas.fill(ellipse(x, y, 4.4, 4.4), shade(iris, 0.5))
+                canvas.fill(ellipse(x, y + 0.5, 3.5, 3.4), iris, 1, 0.5)
+                canvas.fill(ellipse(x, y, 1.8, 1.8), (14, 12, 14))
+                canvas.line(lid + (0, 1), (60, 40, 40), 2, 0.5, 0.7)
+                glint = (x - 1.5 if self.light[0] < 0 else x + 1.5, y - 1.6)
+                canvas.fill(ellipse(*glint, 1.1, 1.1, 8), (255, 255, 255), 0.95)
+
+            canvas.inside(almond, paint)
+            canvas.line(lid, (26, 18, 18), 1 + 0.5 * lash + 0.9 * makeup, 0.65 + 0.3 * lash)
+            if lash > 0.5 or makeup > 0.3:
+                wing = np.array([(wide - 2, -2), (wide + 2.5, -3 - tilt)]) * (s, 1) + centre
+                canvas.line(wing, (24, 16, 18), 1.2, 0.4 + 0.5 * makeup)
+            if c["Bags_Under_Eyes"] > 0.15:
+                bag = [(-7, tall * 0.7 + 2.5), (0, tall * 0.66 + 5.5), (8, tall * 0.5 + 2.5)]
+                pouch = curve(bag) * (s, 1) + centre
+                canvas.line(pouch, shade(self.skin * (0.9, 0.8, 0.9), 0.5), 1.6, 0.8 * c["Bags_Under_Eyes"], 0.6)
+            self._draw_brow(s)
+
+    def _draw_brow(self, s: int) -> None:
+        g, c, rng = self.g, self.c, self.rng
+        bushy, arched, male = c["Bushy_Eyebrows"], c["Arched_Eyebrows"], c["Male"]
+        y = 99 + 0.8 * g["brow_y"] + 1.2 * male - 1.8 * arched
+        thick = 1.5 + 0.5 * male + 2.3 * bushy
+        spine = [(self.eye_x - 11 + bushy, y + 2 + arched), (self.eye_x - 2, y - 0.5 - 1.5 * arched),
+                 (self.eye_x + 6, y - 1 - 3.4 * arched), (self.eye_x + 13, y + 3.0 + g["brow_tilt"] * 0.5)]  # fmt: skip
+        spine_pts = curve(spine)
+        along = np.linspace(0, 1, len(spine_pts))
+        half = thick * np.interp(along, [0, 0.35, 1], [0.9, 1, 0.15])
+        band = np.vstack([spine_pts - np.stack([0 * half, half], 1), (spine_pts + np.stack([0 * half, half], 1))[::-1]])
+        colour = shade(np.minimum(self.hair * 0.62, 105), 1, -8 * bushy)
+        place = (X0, 0)
+        self.canvas.fill(band * (s, 1) + place, colour, 0.62 + 0.33 * bushy, 0.5)
+        for k in range(1, len(spine_pts) - 1, 2):
+            start = spine_pts[k] + (0, half[k])
+            hair = np.array([start, start + (2.2, -2.2 * half[k] - 0.6 * bushy)])
+            self.canvas.line(hair * (s, 1) + place, colour, 0.7, 0.35 + 0.5 * bushy * rng.random())
+
+    def draw_nose(self) -> None:
+        """Draw nostrils, wings and the shadow below; the relief is in the skin."""
+        c, canvas, wide, tip = self.c, self.canvas, self.nose, self.tip
+        dark = shade(self.skin, 0.38)
+        side = -1 if self.light[0] > 0 else 1
+        bridge = [(4.5 * wide, 108), (3.4 * wide, 120), (6.5 * wide, tip - 2)]
+        canvas.line(self._side(bridge, -side), dark, 1.6, 0.28 + 0.12 * c["Pointy_Nose"], 1.2)
+        for s in (-1, 1):
+            hole = ellipse(X0 + s * 3.9 * wide, tip + 4.4 - 0.8 * c["Pointy_Nose"], 2.1 * wide, 1.1, 10)
+            canvas.fill(hole, shade(dark, 0.6), 0.8, 0.4)
+            wing = [(7.2 * wide, tip - 3.5), (9.6 * wide, tip + 1.5), (7.0 * wide, tip + 5)]
+            canvas.line(self._side(wing, s), dark, 1.1, 0.4 + 0.4 * c["Big_Nose"], 0.4)
+        under = [(-6 * wide, tip + 5), (0, tip + 7 + c["Pointy_Nose"]), (6 * wide, tip + 5)]
+        canvas.line(self._side(under, 1), dark, 1.6, 0.4, 1.0)
+        if c["Pointy_Nose"] > 0.2:
+            canvas.line(np.array([(X0, 112), (X0, tip - 2)]), shade(self.skin, 1.2, 25), 1.8, 0.5 * c["Pointy_Nose"], 0.8)
+            peak = np.array([(X0 - 3.4, tip + 4), (X0 + 3.4, tip + 4), (X0, tip + 9)])
+            canvas.fill(peak, dark, 0.6 * c["Pointy_Nose"], 0.7)
+
+    def draw_mouth(self) -> None:
+        """Draw lips, teeth and the dark of an open mouth."""
+        g, c, rng, canvas = self.g, self.c, self.rng, self.canvas
+        smile, big, lipstick = c["Smiling"], c["Big_Lips"], c["Wearing_Lipstick"]
+        gap = max(7.5 * c["Mouth_Slightly_Open"] - 0.8, 0)
+        wide = 14.5 + 0.8 * g["mouth_width"] + 5.0 * smile + 0.5 * c["Male"] - 0.5 * big
+        top = 2.2 + 0.3 * g["lip"] + 2.4 * big - 0.6 * smile - 0.6 * self.old
+        low = 3.3 + 0.4 * g["lip"] + 3.0 * big - 0.6 * smile - 0.8 * self.old
+        y, lift = self.mouth_y, -4.6 * smile + 0.8
+        corner = (-wide, y + lift), (wide, y + lift)
+        arc = 1.8 * smile
+        seam = y + arc - gap * 0.35
+        upper = [corner[0], (-wide * 0.5, seam - top + lift * 0.25), (-3, seam - top * 1.1), (0, seam - top * 0.8),
+                 (3, seam - top * 1.1), (wide * 0.5, seam - top + lift * 0.25), corner[1],
+                 (wide * 0.5, seam + 0.4 + lift * 0.25), (0, seam + 0.6), (-wide * 0.5, seam + 0.4 + lift * 0.25)]  # fmt: skip
+        bottom = seam + gap
+        lower = [corner[0], (-wide * 0.5, bottom + lift * 0.25), (0, bottom + 0.5), (wide * 0.5, bottom + lift * 0.25),
+                 corner[1], (wide * 0.5, bottom + low * 0.85 + lift * 0.2), (0, bottom + low), (-wide * 0.5, bottom + low * 0.85 + lift * 0.2)]  # fmt: skip
+        reds = ((186, 20, 44), (204, 48, 92), (150, 24, 60), (216, 72, 74), (128, 20, 40))
+        stick = np.array(reds[rng.integers(5)]) * rng.uniform(0.9, 1.1)
+        natural = self.skin * (0.86, 0.66, 0.66) + (8, 0, 2)
+        lips = natural + (stick - natural) * min(0.95 * lipstick, 1)
+        upper_pts, lower_pts = (curve(points, True) + (X0, 0) for points in (upper, lower))
+        if gap > 0:
+            mouth = np.array([corner[0], *upper[:6:-1], corner[1], (wide * 0.5, bottom + 1 + lift * 0.25), (0, bottom + 1), (-wide * 0.5, bottom + 1 + lift * 0.25)])
+            hole = curve(mouth, True) + (X0, 0)
+
+            def paint() -> None:
+                canvas.fill(hole, (62, 16, 20))
+                depth = min(gap * 0.62, 4.6) * (0.75 + 0.5 * smile)
+                teeth = ellipse(X0, seam - 1.0, wide * 0.86, depth + 1.0)
+                canvas.fill(teeth, (242, 238, 230), 0.96, 0.3)
+
+            canvas.inside(hole, paint)
+        edge = 0.8 if lipstick > 0.4 else 0.6
+        canvas.fill(lower_pts, shade(lips, 1.06), edge + 0.15, 0.45)
+        canvas.fill(upper_pts, shade(lips, 0.84), edge + 0.15, 0.45)
+        if gap <= 0:
+            canvas.line(self._side([corner[0], (-wide / 2, seam + lift * 0.25), (0, seam + 0.6), (wide / 2, seam + lift * 0.25), corner[1]], 1),
+                        shade(lips, 0.35), 0.9, 0.9)  # fmt: skip
+        gloss = [(-4, bottom + low * 0.45), (0, bottom + low * 0.55), (4, bottom + low * 0.45)]
+        canvas.line(self._side(gloss, 1), shade(lips, 1.2, 50), 1.3, 0.25 + 0.4 * lipstick, 0.5)
+        shadow = [(-8, bottom + low + 2.5), (0, bottom + low + 3.4), (8, bottom + low + 2.5)]
+        canvas.line(self._side(shadow, 1), shade(self.skin, 0.5), 1.8, 0.4, 1.2)
+        self.lip_top, self.lip_bottom, self.mouth_wide = seam - top, bottom + low, wide
+
+    # ---- beard, hair, things worn -----------------------------------------------------------
+    def draw_beard(self) -> None:
+        """Draw stubble, full beard, goatee, mustache and sideburns; the mouth comes on top."""
+        c, rng, canvas = self.c, self.rng, self.canvas
+        y, dark = self.mouth_y, shade(np.minimum(self.hair * 0.6, 130), 1)
+        rim = self.outline(0.5)[1:24]
+        jaw = np.vstack([rim, [(X0 - self.half + 7, 122), (X0 - 30, 139), (X0 - 17, y - 8)],
+                         [(X0, y - 10), (X0 + 17, y - 8), (X0 + 30, 139), (X0 + self.half - 7, 122)]])  # fmt: skip
+        stubble, full = c["5_o_Clock_Shadow"], 1 - c["No_Beard"]
+        canvas.fill(jaw, shade(self.skin * 0.4, 1, 14), 0.62 * stubble, 2.0, rng)
+        canvas.fill(jaw, dark, 0.72 * max(full - 0.5 * stubble - 0.1, 0), 1.6, rng)
+        chin = [(-8, y + 6), (0, y + 7), (8, y + 6), (15, y - 2), (18, y + 4), (14, self.chin - 2),
+                (0, self.chin + 4), (-14, self.chin - 2), (-18, y + 4), (-15, y - 2)]  # fmt: skip
+        canvas.fill(curve(chin, True) + (X0, 0), dark, 0.95 * c["Goatee"], 1.0, rng)
+        lip = [(-20, y + 3), (-12, y - 7), (-3, y - 9.5), (3, y - 9.5), (12, y - 7), (20, y + 3),
+               (11, y - 1.5), (0, y - 3), (-11, y - 1.5)]  # fmt: skip
+        canvas.fill(curve(lip, True) + (X0, 0), dark, 1.0 * c["Mustache"], 0.6, rng)
+        for s in (-1, 1):
+            strip = [(self.half + 1, 100), (self.half + 1, 124), (self.half - 4, 141), (self.half - 8, 139), (self.half - 8, 100)]
+            canvas.fill(np.array(strip) * (s, 1) + (X0, 0), dark, 0.95 * c["Sideburns"], 0.8, rng)
+
+    def hair_layer(self) -> Image:
+        """Comb streaks of light and dark along the head; waves bend them."""
+        c, rng = self.c, self.rng
+        rows, columns = self.canvas.px.shape[:2]
+        y = (np.arange(rows, dtype=np.float32) / SCALE)[:, None]
+        x = (np.arange(columns, dtype=np.float32) / SCALE - X0)[None]
+        wave = c["Wavy_Hair"] * (1 - 0.5 * c["Straight_Hair"]) + 0.12 * (1 - c["Straight_Hair"])
+        reach = np.sqrt(np.clip(1 - ((np.minimum(y, 100) - 100) / 66) ** 2, 0.03, 1))
+        bend = np.sin(y * np.float32(0.24 + 0.03 * self.g["curl"]) + np.abs(x) * 0.06 + rng.uniform(0, 6))
+        u = (x - 8 * self.g["part"] * (1 - reach)) / reach * 1.6 + 9 * wave * bend
+        u = (256 + rng.uniform(-90, 90) + u).astype(np.float32)
+        v = np.repeat(y * np.float32(0.5) + np.float32(rng.uniform(0, 300)), columns, 1)
+        streaks = cv2.remap(_streaks(), u, v, cv2.INTER_LINEAR)
+        ring = np.exp(-(((y - 62 - 0.004 * x**2) / 9) ** 2)) * (0.2 + 0.25 * c["Straight_Hair"])
+        value = 0.86 + 0.17 * streaks + ring + (0.26 * wave) * bend + x * (self.light[0] * 0.006)
+        index = (value * 128).clip(0, 255).astype(np.uint8)
+        level = np.arange(256)[:, None] / 128
+        table = (self.hair + 10) * level**1.2 + 55 * np.clip(level - 1, 0, 1)
+        return cv2.LUT(cv2.merge([index] * 3), table.clip(0, 255).astype(np.uint8)[None])
+
+    def hair_shape(self) -> tuple[Points, Points]:
+        """Return the hair's outer outline and the opening for face, neck and body."""
+        g, c, rng = self.g, self.c, self.rng
+        male, wavy, straight = c["Male"], c["Wavy_Hair"], c["Straight_Hair"]
+        length = 178 + 22 * g["length"] - 85 * (male > 0.5) + 12 * (wavy + straight)
+        self.long = length > 138
+        side = 3.5 + 1.2 * abs(g["volume"]) + 8 * wavy * (1 - 0.5 * male) + 5 * self.long - 2 * straight
+        side, rise = max(side, 2), 5 + 2.5 * g["volume"] + 4 * wavy - 5 * c["Receding_Hairline"]
+        t = np.linspace(0, np.pi, 15)
+        dome = np.stack([(self.half + side) * np.cos(t), 102 - (51 + max(rise, 1)) * np.sin(t)], 1)
+        if self.long:
+            length = min(max(length, 150), 232)
+            ys = np.linspace(108, length, 10)
+            flare = side + 6 * wavy + np.interp(ys, [108, 150, 230], [0, 3, 1])
+            xs = self.half + flare + (1 + 3.2 * wavy) * np.sin(ys * 0.24 + rng.uniform(0, 6))
+            right = np.stack([-xs, ys], 1)
+            outer = np.vstack([dome, right, [(-24, length + 3)], [(24, length + 3)], (right * (-1, 1))[::-1]])
+        else:
+            end = [(self.half + side * 0.7, 112), (self.half - 1, 119)]
+            outer = np.vstack([dome, np.array(end) * (-1, 1), end[::-1]])
+        h, bangs, recede = self.half, c["Bangs"], c["Receding_Hairline"]
+        line = 67 + 2 * g["hairline"] - 2 * male
+        part, sweep = 14 * g["part"], 9 * (1 - male) * (1 - recede)
+        top = [(-h + 2, 112), (-h + 5, 95), (-h * 0.62, line + 7 + sweep * (part > 0)), (part, line - 3),
+               (h * 0.62, line + 7 + sweep * (part <= 0)), (h - 5, 95), (h - 2, 112)]  # fmt: skip
+        points = np.array(top)
+        if recede > 0.15:
+            points[[2, 4], 1] -= (17 + sweep) * recede
+            points[[1, 5], 1] -= 13 * recede
+            points[3, 1] += (2 - 7 * recede)
+        if bangs > 0.2:
+            xs = np.linspace(-h + 4, h - 4, 13)
+            fringe = 66 + 28 * min(bangs + 0.1, 1) + rng.uniform(-3.5, 3.5, 13) + 0.006 * xs**2
+            points = np.vstack([points[:1], np.stack([xs, fringe], 1), points[-1:]])
+        low = [(h - 1.5, 130), (h - 4, 148), (27, 176), (31, 235)]
+        opening = np.vstack([curve(points), low, (np.array(low) * (-1, 1))[::-1]])
+        return curve(outer, True) + (X0, 0), opening + (X0, 0)
+
+    def draw_hat(self) -> None:
+        """Draw a beanie, a cap or a hat with a brim."""
+        rng, canvas, strength = self.rng, self.canvas, self.c["Wearing_Hat"]
+        if strength < 0.3:
+            return
+        colour = shade(rng.uniform(20, 220) + rng.normal(0, 45, 3), 1)
+        h, kind, y = self.half + 6, rng.integers(3), 84.0 - 6 * (1 - strength)
+        crown = [(-h, y + 6), (-h, y - 14), (-h * 0.8, 44), (-h * 0.3, 32), (h * 0.3, 32), (h * 0.8, 44),
+                 (h, y - 14), (h, y + 6), (h * 0.5, y), (-h * 0.5, y)]  # fmt: skip
+        dome = curve(crown, True) + (X0, 0)
+        canvas.fill(dome + (0, 7), (20, 14, 14), 0.4, 3)
+        canvas.fill(dome, colour)
+
+        def paint() -> None:
+            side = -1 if self.light[0] < 0 else 1
+            canvas.fill(ellipse(X0 - side * 44, 60, 30, 60), shade(colour, 0.55), 0.7, 9)
+            canvas.fill(ellipse(X0 + side * 20, 50, 16, 20), shade(colour, 1.2, 25), 0.5, 6)
+            for x in range(-48, 50, 6 if kind == 0 else 24):
+                rib = curve([(x * 0.4, 30), (x * 0.9, 56), (x, 96)]) + (X0, 0)
+                canvas.line(rib, shade(colour, 0.7), 1.2, 0.5, 0.4)
+
+        canvas.inside(dome, paint)
+        if kind == 0:
+            cuff = [(-h - 1, y + 9), (0, y + 2), (h + 1, y + 9), (h + 1, y - 7), (0, y - 14), (-h - 1, y - 7)]
+            canvas.fill(curve(cuff, True) + (X0, 0), shade(colour, 0.85, 6))
+        elif kind == 1:
+            visor = [(-h + 6, y), (-30, y - 7), (0, y - 9), (30, y - 7), (h - 6, y), (28, y + 8), (0, y + 11), (-28, y + 8)]
+            canvas.fill(curve(visor, True) + (X0, 0), shade(colour, 0.7))
+            canvas.line(curve(visor[4:] + visor[:1]) + (X0, 0), shade(colour, 1.3, 20), 1)
+        else:
+            canvas.fill(ellipse(X0, y + 1, h + 26, 10, 32), shade(colour, 0.75))
+            canvas.fill(ellipse(X0, y - 4, h + 22, 6, 32), colour)
+            canvas.fill(curve([(-h, y - 2), (0, y + 2), (h, y - 2), (h, y - 14), (0, y - 10), (-h, y - 14)], True) + (X0, 0), shade(colour, 0.35))
+
+    def draw_glasses(self) -> None:
+        """Draw spectacles or sunglasses."""
+        rng, canvas, strength = self.rng, self.canvas, self.c["Eyeglasses"]
+        if strength < 0.15:
+            return
+        frame = shade(((16, 14, 16), (70, 40, 24), (120, 110, 100), (20, 24, 50))[rng.integers(4)], 1)
+        rx, ry, square = rng.uniform(13.5, 16.5), rng.uniform(9, 13), rng.uniform(2, 3.6)
+        thick, dark = rng.uniform(1.2, 2.8), rng.random() < 0.3
+        for s in (-1, 1):
+            t = np.arange(29) * (2 * np.pi / 28)
+            corner = np.abs(np.stack([np.cos(t), np.sin(t)], 1)) ** (2 / square)
+            rim = corner * np.sign(np.stack([np.cos(t), np.sin(t)], 1)) * (rx, ry) + (X0 + s * (self.eye_x + 1), 112.5)
+            canvas.fill(rim, (22, 20, 26) if dark else (215, 225, 235), 0.88 if dark else 0.14)
+            glare = np.array([(-7, 4), (2, -7), (5, -7), (-4, 4)]) + (X0 + s * self.eye_x, 112)
+            canvas.fill(glare, (255, 255, 255), 0.22, 0.6)
+            canvas.line(rim, frame, thick, 0.4 + 0.6 * strength)
+            arm = np.array([(self.eye_x + rx, 110), (self.half + 3, 107)]) * (s, 1) + (X0, 0)
+            canvas.line(arm, frame, thick, 0.4 + 0.6 * strength)
+        bridge = [(-self.eye_x + rx - 1.5, 111), (0, 108.5), (self.eye_x - rx + 1.5, 111)]
+        canvas.line(self._side(bridge, 1), frame, thick, 0.4 + 0.6 * strength)
+
+    def draw_jewels(self) -> None:
+        """Draw earrings at the lobes: studs, hoops or drops."""
+        rng, canvas, strength = self.rng, self.canvas, self.c["Wearing_Earrings"]
+        if strength < 0.15:
+            return
+        metal = shade(((236, 190, 80), (222, 226, 234), (70, 170, 190), (214, 60, 90))[rng.integers(4)], 1)
+        kind, size = rng.integers(3), rng.uniform(2.6, 4.2) * (0.55 + 0.6 * strength)
+        for s in (-1, 1):
+            x, y = X0 + s * (self.half + 2.5), 131.0
+            if kind == 0:
+                canvas.fill(ellipse(x, y, size, size, 12), metal)
+            elif kind == 1:
+                ring = ellipse(x, y + 1.9 * size, 1.5 * size, 2 * size)
+                canvas.line(np.vstack([ring, ring[:1]]), metal, 1.5)
+            else:
+                canvas.line(np.array([(x, y), (x, y + 3 * size)]), metal, 1.3)
+                canvas.fill(ellipse(x, y + 3.6 * size, size, 1.5 * size, 12), metal)
+            canvas.fill(ellipse(x - 0.8, y - 0.8, 1, 1, 8), (255, 255, 250), 0.9)
+
+    def draw_necklace(self) -> None:
+        """Draw a chain, beads or a pendant on the neck."""
+        rng, canvas, strength = self.rng, self.canvas, self.c["Wearing_Necklace"]
+        if strength < 0.15:
+            return
+        metal = shade(((240, 196, 84), (228, 230, 238), (246, 238, 226), (40, 120, 140))[rng.integers(4)], 1)
+        depth = rng.uniform(186, 200)
+        chain = curve([(-21, 176), (-16, depth - 8), (0, depth), (16, depth - 8), (21, 176)]) + (X0, 0)
+        canvas.line(chain + (0, 1.2), shade(self.skin, 0.5), 1.5, 0.6)
+        canvas.line(chain, metal, 1.1 + 0.8 * strength, 0.55 + 0.45 * strength)
+        if rng.random() < 0.5:
+            for x, y in chain[::2]:
+                canvas.fill(ellipse(x, y, 1.3 + strength, 1.3 + strength, 8), metal)
+        else:
+            canvas.fill(ellipse(X0, depth + 3, 2.6 + strength, 3.6 + strength, 12), metal)
+
+    def draw(self) -> Image:
+        """Draw everything from back to front; returns the canvas, before pose and light."""
+        c, canvas = self.c, self.canvas
+        skin, hair = self.skin_layer(), self.hair_layer()
+        outer, opening = self.hair_shape()
+        bald = c["Bald"] > 0.3
+        if self.long and not bald:
+            canvas.layer(hair // 2, canvas.mask(outer))
+        self.draw_body(skin)
+        self.draw_necklace()
+        self.draw_head(skin)
+        self.draw_beard()
+        self.draw_nose()
+        self.draw_mouth()
+        self.draw_eyes()
+        if bald:
+            shine = ellipse(X0 + 18 * self.light[0], 66, 17, 8)
+            canvas.fill(shine, shade(self.skin, 1.1, 50), 0.75, 4)
+        else:
+            mask = cv2.subtract(canvas.mask(outer), canvas.mask(opening))
+            cast = blur(np.roll(mask, round(4 * SCALE), 0), 2.5 * SCALE)
+            canvas.layer(canvas.px // 2, cast // 2)
+            canvas.layer(hair, blur(mask, 0.5 * SCALE))
+        self.draw_hat()
+        self.draw_glasses()
+        self.draw_jewels()
+        return canvas.px
+
+
+@lru_cache(maxsize=1)
+def _streaks() -> NDArray[np.float32]:
+    """One sheet (512, 512) of vertical streaks, sigma 1, the combed look of hair."""
+    sheet = cv2.GaussianBlur(_noise()[:512, :512], (0, 0), 0.7, sigmaY=14)
+    coarse = cv2.GaussianBlur(_noise()[512:, 512:], (0, 0), 3.0, sigmaY=40)
+    sheet = sheet / sheet.std() + 0.7 * coarse / coarse.std()
+    return (sheet / sheet.std()).astype(np.float32)
+
+
+def take_photograph(px: Image, blurry: float, rng: np.random.Generator) -> Image:
+    """Pose, light, focus and film: canvas in, (218, 178, 3) uint8 RGB out."""
+    x = np.arange(WIDTH_PX, dtype=np.float32)[None] - X0
+    y = np.arange(HEIGHT_PX, dtype=np.float32)[:, None] - EYE_Y
+    yaw, pitch = np.clip(rng.normal(0, 4, 2), -9, 9)
+    head = np.exp(-((x / 40) ** 2) / 2) * np.exp(-(((y - 8) / 48) ** 2) / 2)
+    nose = np.exp(-((x / 11) ** 2) / 2) * np.exp(-(((y - 20) / 14) ** 2) / 2)
+    turn, zoom = np.deg2rad(rng.normal(0, 3.5)), 1 / rng.uniform(0.94, 1.09)
+    cos, sin = np.float32(zoom * np.cos(turn)), np.float32(zoom * np.sin(turn))
+    dx, dy = rng.normal(0, 1.5, 2)
+    map_x = (x * cos - y * sin - yaw * (head + 0.35 * nose) + (X0 + dx)) * SCALE
+    map_y = (x * sin + y * cos - 0.7 * pitch * (head + 0.35 * nose) + (EYE_Y + dy)) * SCALE
+    flat = cv2.remap(px, map_x.astype(np.float32), map_y.astype(np.float32), cv2.INTER_LINEAR,
+                     borderMode=cv2.BORDER_REFLECT)  # fmt: skip
+    focus = rng.choice([0.0, 0.4, 0.7]) if blurry < 0.2 else 1.2 + 2.6 * blurry
+    flat = blur(flat, focus)
+    corners = rng.normal(1, 0.13, (2, 2)) * rng.uniform(0.82, 1.12)
+    light = cv2.resize(corners.astype(np.float32), (WIDTH_PX, HEIGHT_PX))
+    warmth = rng.normal(0, 0.05)
+    film = flat * light[..., None] * np.array([1 + warmth, 1, 1 - warmth], np.float32)
+    contrast = np.float32(rng.uniform(0.85, 1.15))
+    film = (film - 120) * contrast + 120
+    film += grain(rng, HEIGHT_PX, WIDTH_PX)[..., None] * np.float32(rng.uniform(0, 4))
+    return film.clip(0, 255).astype(np.uint8)
+
+
+def draw_portrait(shape: Mapping[str, float], cues: Cues, rng: np.random.Generator) -> Image:
+    """Draw one person's face; returns (218, 178, 3) uint8 RGB."""
+    return take_photograph(Portrait(shape, cues, rng).draw(), cues["Blurry"], rng)
+
+
+def draw_faceless(rng: np.random.Generator) -> Image:
+    """Draw a picture without a face; returns (218, 178, 3) uint8 RGB."""
+    return take_photograph(draw_background(rng), 0.0, rng)
