@@ -1,1 +1,1 @@
-"""Facet: seven stages from face photographs with attribute labels to honest per-attribute reports."""
+"""Facet: seven stages from face photographs with attribute labels to honest reports."""

@@ -1,6 +1,5 @@
 import hashlib
 import io
-import os
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -170,7 +169,7 @@ def test_bad_labels_are_refused_with_file_and_line(
     assert expected in str(caught.value)
     assert ".txt" in str(caught.value)
     assert not (tmp_path / "out").exists()
-    assert os.listdir(tmp_path) == ["in"]
+    assert [path.name for path in tmp_path.iterdir()] == ["in"]
 
 
 @pytest.mark.parametrize(

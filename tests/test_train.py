@@ -1,4 +1,5 @@
 import math
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -132,16 +133,16 @@ def test_other_parameters_never_resume(prepare: Path, tmp_path: Path) -> None:
 
 
 def test_a_damaged_checkpoint_counts_as_none(tmp_path: Path) -> None:
-    class Stop(Exception):
+    class StopError(Exception):
         pass
 
     def save_and_damage() -> None:
         with Checkpoint("k") as checkpoint:
             checkpoint.save({"a": 1})
             next((tmp_path / ".facet").rglob("last.pt")).write_bytes(b"PK")
-            raise Stop
+            raise StopError
 
-    with pytest.raises(Stop):
+    with pytest.raises(StopError):
         save_and_damage()
     with Checkpoint("k") as checkpoint:
         assert checkpoint.load() is None
@@ -243,7 +244,7 @@ def test_masked_labels_give_no_gradient() -> None:
 
 def test_uab_cnn_has_the_parameters_of_its_description() -> None:
     channels, expected = (3, 64, 128, 256, 512), 0
-    for n_in, n_out in zip(channels, channels[1:], strict=False):
+    for n_in, n_out in pairwise(channels):
         expected += n_in * n_out * 9 + n_out + 2 * n_out  # convolution, batch norm
     expected += (4 * 4 * 512 + 1) * 1024 + (1024 + 1) * 512 + (512 + 1) * 40
     network = build_network("uab_cnn", 40, 64, 64, 0.5, "none")

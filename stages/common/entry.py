@@ -2,6 +2,7 @@
 
 import argparse
 import logging
+import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -43,7 +44,11 @@ def open_stage(
             raise FacetError(
                 f"--{name}: expected {options[name]} to exist; run `dvc repro {stage}`"
             )
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    # Threads of torch that wait should sleep: where another program keeps a core busy, spinning
+    # ones made training ten times slower. Must be set before torch is imported.
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    logging.basicConfig(format="%(message)s", stream=sys.stderr)
+    logging.getLogger("stages").setLevel(logging.INFO)  # libraries speak from WARNING on
     return getattr(params, stage), options
 
 

@@ -111,9 +111,9 @@ def _mobilenet_v2_imagenet() -> dict[str, Tensor]:
         state: dict[str, Tensor] = weights.get_state_dict(progress=False, check_hash=True)
     except (URLError, OSError, RuntimeError) as error:
         raise FacetError(
-            f"train.weights: imagenet weights of mobilenet_v2 could not be fetched from "
-            f"{weights.url} ({error}); put that file into {torch.hub.get_dir()}/checkpoints, or set "
-            "train.weights to none or to a .safetensors file"
+            "train.weights: imagenet weights of mobilenet_v2 could not be fetched from "
+            f"{weights.url} ({error}); put that file into {torch.hub.get_dir()}/checkpoints or "
+            "set train.weights to none or to a .safetensors file"
         ) from None
     return state
 

@@ -288,7 +288,8 @@ def find_line(path: Path, keys: tuple[Any, ...]) -> int:
     line = 1
     for key in keys:
         try:
-            line = (node.lc.key(key) if isinstance(node, dict) else node.lc.item(key))[0] + 1
+            place = node.lc.key if hasattr(node, "keys") else node.lc.item
+            line = place(key)[0] + 1
             node = node[key]
         except (AttributeError, KeyError, IndexError, TypeError):
             break

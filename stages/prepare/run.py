@@ -133,7 +133,7 @@ def check_sizes(
         (first, a), (second, b) = list(seen.items())[:2]
         raise FacetError(
             "prepare.height_px, width_px: expected a size, as the images differ in theirs: "
-            f"{first[0]}x{first[1]} (height x width) in {a}, {second[0]}x{second[1]} in {b}; got null"
+            f"{first[0]}x{first[1]} (height x width) in {a}, {second[0]}x{second[1]} in {b}"
         )
     return next(iter(seen))
 

@@ -1,0 +1,180 @@
+"""What an MLflow run of Facet holds: how a training and its evaluation are written into one.
+
+One run per training, found by the training's key and the hash of its weights, with its evaluation
+in it; an evaluation with other parameters of the same weights gets a run of its own.
+"""
+
+import hashlib
+import json
+import os
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from stages.common import store as mlstore
+from stages.common.files import hash_file, read_json
+from stages.common.store import Store
+
+#: Columns of per_attribute.csv that become metrics such as test/accuracy/Eyeglasses.
+ATTRIBUTE_METRICS = (
+    "accuracy",
+    "gain",
+    "balanced_accuracy",
+    "precision",
+    "recall",
+    "f1",
+    "roc_auc",
+    "average_precision",
+)
+
+
+def record_evaluation(
+    store: Store,
+    runs: list[Any],
+    evaluate: Mapping[str, Any],
+    reports: Path,
+    replace: bool = True,
+) -> tuple[str, bool]:
+    """Log an evaluation to the right one of a training's runs.
+
+    Args:
+        store: The opened store.
+        runs: All runs of one training (same key and weights), at least one.
+        evaluate: The section `evaluate` of params.yaml.
+        reports: reports/evaluate.
+        replace: Whether other figures of the same evaluation (by other code) are replaced.
+
+    Returns:
+        The run's id, and whether anything was logged.
+    """
+    tags = runs[0].data.tags
+    evaluation = hash_json({"evaluate": evaluate, "weights": tags[mlstore.TAG_WEIGHTS]})
+    results = hash_folder(reports)
+    same = [run for run in runs if run.data.tags.get(mlstore.TAG_EVALUATION) == evaluation]
+    free = [run for run in runs if mlstore.TAG_EVALUATION not in run.data.tags]
+    if same:
+        run_id = same[0].info.run_id
+        if not replace or same[0].data.tags.get(mlstore.TAG_RESULTS) == results:
+            return run_id, False
+    elif free:
+        run_id = free[0].info.run_id
+    else:
+        run_id = create_evaluation_run(store, runs[-1], evaluate, evaluation)
+    log_evaluation_files(store, run_id, reports)
+    store.set_tags(run_id, {mlstore.TAG_EVALUATION: evaluation, mlstore.TAG_RESULTS: results})
+    return run_id, True
+
+
+def create_evaluation_run(
+    store: Store, training: Any, evaluate: Mapping[str, Any], evaluation: str
+) -> str:
+    """A run of its own for one more evaluation of a training; returns its id."""
+    kept = {
+        name: text
+        for name, text in training.data.params.items()
+        if not name.startswith("evaluate.")
+    }
+    inherited = (mlstore.TAG_KEY, mlstore.TAG_WEIGHTS, mlstore.TAG_DATA)
+    tags = {name: training.data.tags[name] for name in inherited if name in training.data.tags}
+    tags |= {"facet.training_run": training.info.run_id, **git_tags()}
+    name = os.environ.get("DVC_EXP_NAME")
+    if name:
+        tags[mlstore.TAG_NAMES] = name
+    title = name or f"{training.info.run_name}-evaluation-{evaluation[:4]}"
+    run_id = store.create_run(title, {**kept, "evaluate": evaluate}, tags)
+    store.client.set_terminated(run_id, "FINISHED")
+    return run_id
+
+
+def merge_runs(store: Store, run_id: str, twin: Any) -> None:
+    """Delete a run whose training repeated `twin`'s; `twin` takes its experiment name."""
+    names = store.client.get_run(run_id).data.tags.get(mlstore.TAG_NAMES, "")
+    present = twin.data.tags.get(mlstore.TAG_NAMES, "")
+    if names:
+        merged = mlstore.merge_words(present, names.split())
+        store.set_tags(twin.info.run_id, {mlstore.TAG_NAMES: merged})
+    store.client.delete_run(run_id)
+
+
+def log_training_files(
+    store: Store, run_id: str, model: Path | None, reports: Path, weights_sha256: str
+) -> None:
+    """Log a training's model, tables and curves, then tag the run with the weights' hash."""
+    import pandas as pd
+
+    from stages.common.charts import draw_training
+
+    if model is not None:
+        store.client.log_artifacts(run_id, str(model), "model")
+    store.client.log_artifacts(run_id, str(reports), "train")
+    figure = draw_training(pd.read_csv(reports / "history.csv"))
+    store.client.log_figure(run_id, figure, "charts/training.png")
+    store.set_tags(run_id, {mlstore.TAG_WEIGHTS: weights_sha256})
+
+
+def log_evaluation_files(store: Store, run_id: str, reports: Path) -> None:
+    """Log metrics such as `test/gain` and `test/accuracy/Eyeglasses`, a chart and the tables."""
+    import pandas as pd
+
+    from stages.common.charts import draw_accuracy
+
+    metrics: dict[str, float | None] = {
+        f"{partition}/{name}": value
+        for partition, values in read_json(reports / "metrics.json").items()
+        for name, value in values.items()
+    }
+    table = pd.read_csv(reports / "per_attribute.csv", keep_default_na=False, na_values=[""])
+    for row in table.to_dict("records"):
+        for name in ATTRIBUTE_METRICS:
+            metrics[f"{row['partition']}/{name}/{row['attribute']}"] = row[name]
+    store.log_metrics(run_id, metrics)
+    store.client.log_artifacts(run_id, str(reports), "evaluate")
+    for partition in table["partition"].unique():
+        figure = draw_accuracy(table, partition)
+        store.client.log_figure(run_id, figure, f"charts/accuracy_{partition}.png")
+
+
+def epoch_metrics(row: Mapping[str, float]) -> dict[str, float | None]:
+    """A row of history.csv as metrics: `epoch/train_loss`; the epoch itself is the step."""
+    return {f"epoch/{name}": value for name, value in row.items() if name != "epoch"}
+
+
+def default_name(params: Mapping[str, Any], key: str) -> str:
+    """A run's name outside of DVC experiments: network and the start of the key."""
+    return f"{params.get('train', {}).get('network', 'training')}-{key[:8]}"
+
+
+def git_tags() -> dict[str, str]:
+    """Commit of the code, and whether code or environment differ from it; empty outside of git.
+
+    Figures and parameters differ during a run by nature and are recorded by value.
+    """
+    code = ("stages", "pyproject.toml", "requirements.lock")
+    try:
+        commit = os.environ.get("DVC_EXP_BASELINE_REV") or _git("rev-parse", "HEAD")
+        is_dirty = bool(_git("status", "--porcelain", "--", *code))
+    except (OSError, subprocess.CalledProcessError):
+        return {}
+    return {"mlflow.source.git.commit": commit, "facet.git_dirty": str(is_dirty).lower()}
+
+
+def hash_json(value: Any) -> str:
+    """SHA-256 of a value's canonical JSON, in which 1 and 1.0 are the same."""
+    text = json.dumps(json.loads(json.dumps(value), parse_int=float), sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def hash_folder(folder: Path) -> str:
+    """One hash of the names and MD5 sums of a folder's files (MD5 is what DVC's cache knows)."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    return hash_json(
+        {path.relative_to(folder).as_posix(): hash_file(path, "md5") for path in files}
+    )
+
+
+def _git(*arguments: str) -> str:
+    done = subprocess.run(
+        ["git", *arguments], capture_output=True, text=True, check=True, timeout=20
+    )
+    return done.stdout.strip()
