@@ -73,12 +73,17 @@ def crop_resize(
 
     Args:
         pixels: (H, W, 3) uint8 RGB.
-        crop: Height and width of the crop, or None. A side larger than the picture takes it whole.
+        crop: Height and width of the crop, or None. A smaller picture is padded with black, as
+            torchvision's CenterCrop does.
         size: Height and width of the result, or None.
     """
     if crop is not None:
         height, width = pixels.shape[:2]
-        top, left = max(0, height - crop[0]) // 2, max(0, width - crop[1]) // 2
+        down, right = max(0, crop[0] - height), max(0, crop[1] - width)
+        if down or right:
+            around = ((down // 2, down - down // 2), (right // 2, right - right // 2), (0, 0))
+            pixels = np.pad(pixels, around)
+        top, left = (round((pixels.shape[k] - crop[k]) / 2) for k in (0, 1))
         pixels = pixels[top : top + crop[0], left : left + crop[1]]
     if size is not None and size != pixels.shape[:2]:
         image = Image.fromarray(pixels).resize((size[1], size[0]), Image.Resampling.BILINEAR)

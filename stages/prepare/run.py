@@ -63,7 +63,7 @@ def run(params: PrepareParams, download: Path, audit: Path, out: Path) -> str:
         _pair(params.crop_height_px, params.crop_width_px),
         _pair(params.height_px, params.width_px),
     )
-    height, width = check_sizes(download, position, crop, size)
+    height, width = find_size(download, position, crop, size)
     n_by_partition = {p: int((rows["partition"] == p).sum()) for p in PARTITIONS}
     schema = shard_schema(height, width, len(attributes))
     partition_of, identity_of = rows["partition"].tolist(), rows["identity"].tolist()
@@ -103,32 +103,26 @@ def run(params: PrepareParams, download: Path, audit: Path, out: Path) -> str:
     )
 
 
-def check_sizes(
+def find_size(
     download: Path,
     wanted: dict[str, int],
     crop: tuple[int, int] | None,
     size: tuple[int, int] | None,
 ) -> tuple[int, int]:
-    """Height and width of every prepared picture, from the headers, before anything is decoded.
+    """Height and width of every prepared picture, before anything is decoded.
 
     Raises:
-        FacetError: a picture smaller than the crop, or different sizes and no resize.
+        FacetError: neither a crop nor a size, and the pictures' headers say different sizes.
     """
-    seen: dict[tuple[int, int], str] = {}
-    for batch in iter_images(download):
-        for image_id, data in zip(batch["image_id"].to_pylist(), batch["bytes"], strict=True):
-            if image_id in wanted:
-                seen.setdefault(read_size(data.as_buffer().to_pybytes()), image_id)
-    for (height, width), image_id in seen.items():
-        if crop is not None and (height < crop[0] or width < crop[1]):
-            raise FacetError(
-                f"prepare.crop_height_px, crop_width_px: expected images of at least "
-                f"{crop[0]}x{crop[1]} (height x width); got {height}x{width} in {image_id}"
-            )
     if size is not None:
         return size
     if crop is not None:
         return crop
+    seen: dict[tuple[int, int], str] = {}
+    for batch in iter_images(download):
+        for image_id, data in zip(batch["image_id"].to_pylist(), batch["bytes"], strict=True):
+            if image_id in wanted:
+                seen.setdefault(read_size(data.as_py()), image_id)
     if len(seen) > 1:
         (first, a), (second, b) = list(seen.items())[:2]
         raise FacetError(
