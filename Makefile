@@ -11,7 +11,7 @@ repro: venv  ## run the pipeline; then open reports/site/index.html
 	@echo "Open reports/site/index.html"
 
 test: venv  ## run the tests
-	.venv/bin/python -m pytest -n 2 --dist loadgroup
+	.venv/bin/python -m pytest -n 2 --dist loadfile
 
 ui: venv  ## MLflow's pages on 127.0.0.1, PORT=5000
 	.venv/bin/facet ui --port $(PORT)

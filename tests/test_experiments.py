@@ -43,7 +43,7 @@ TINY = {
     ("report", "n_gallery"): 2,
 }
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("experiments")]
+pytestmark = pytest.mark.slow
 
 
 @dataclass

@@ -18,11 +18,12 @@ from stages.common.errors import FacetError
 from stages.common.progress import track
 from stages.common.tables import TRUTH, TRUTH_SCHEMA, write_table
 from stages.download.demo_faces import GEOMETRY, draw_faceless, draw_portrait
-from stages.download.demo_labels import ATTRIBUTES, People, draw_people
+from stages.download.demo_labels import ATTRIBUTES, MAX_PERSON_IMAGES, People, draw_people
 
 NEAR_KINDS = ("reencoded", "resized", "cropped", "brightness", "mirrored")
 COPIES = ("byte_copy", "near_copy", "conflict_copy", "leak_copy")
 MIN_IMAGES = 200
+MAX_COPIES = 0.3  # of all images, so that enough are left that no copy involves
 PARTITION_NAMES = ("train", "valid", "test")
 CHUNK = 64  # pictures a worker draws at a time
 
@@ -70,7 +71,7 @@ def write_demo(
         n_workers: Processes; all cores if None.
 
     Raises:
-        FacetError: n_images below MIN_IMAGES.
+        FacetError: n_images below MIN_IMAGES, or more than MAX_COPIES copies.
     """
     if n_images < MIN_IMAGES:
         raise FacetError(f"download.demo.n_images: expected at least {MIN_IMAGES}; got {n_images}")
@@ -104,6 +105,11 @@ def plan_demo(n_images: int, seed: int, faults: Mapping[str, float]) -> Plan:
     """Draw people and labels, plant the faults, number the images by partition in mixed order."""
     rng = np.random.default_rng([seed, 0])
     n_planted = {name: round(faults[name] * n_images) for name in COPIES}
+    if sum(n_planted.values()) > MAX_COPIES * n_images:
+        raise FacetError(
+            f"download.demo.faults: expected at most {MAX_COPIES:.0%} copies in all; "
+            f"got {sum(n_planted.values())} of {n_images} images"
+        )
     people = draw_people(n_images - sum(n_planted.values()), rng)
     seen, labels = people.labels, people.labels.copy()
     identity, partition = people.identity.copy(), people.partition
@@ -115,13 +121,20 @@ def plan_demo(n_images: int, seed: int, faults: Mapping[str, float]) -> Plan:
     for face in others[: n_odd["faceless"]]:
         kinds[face] = "faceless"
         truth.append((face, "faceless", None, None, None))
-    for face in others[n_odd["faceless"] :][: n_odd["wrong_identity"]]:
+    for face in others[n_odd["faceless"] :]:
+        n_images_of = np.bincount(identity)  # nobody gets more than thirty
         strangers = others[
-            (partition[others] == partition[face]) & (identity[others] != identity[face])
+            (partition[others] == partition[face])
+            & (identity[others] != identity[face])
+            & (n_images_of[identity[others]] < MAX_PERSON_IMAGES - 2)
         ]
-        identity[face] = people.identity[rng.choice(strangers)]
-        swap = f"is {people.identity[face]}, labelled {identity[face]}"
-        truth.append((face, "wrong_identity", None, None, swap))
+        if n_odd["wrong_identity"] and len(strangers):
+            n_odd["wrong_identity"] -= 1
+            identity[face] = people.identity[rng.choice(strangers)]
+            swap = f"is {people.identity[face]}, labelled {identity[face]}"
+            truth.append((face, "wrong_identity", None, None, swap))
+        if not n_odd["wrong_identity"]:
+            break
     n_flips = round(faults["flipped_labels"] * n_images * len(ATTRIBUTES))
     places = rng.choice(len(others) * len(ATTRIBUTES), n_flips, replace=False)
     for row, column in zip(*np.divmod(places, len(ATTRIBUTES)), strict=True):
@@ -155,8 +168,7 @@ def plan_demo(n_images: int, seed: int, faults: Mapping[str, float]) -> Plan:
         pictures.append(Picture(seed, picture.face, picture.person, picture.labels, kind))
 
     partition = np.concatenate([partition, copy_partition])
-    order = rng.permutation(n_images)
-    order = order[np.argsort(partition[order], kind="stable")]
+    order = mix_images(partition, originals, rng)
     names = np.empty(n_images, object)
     names[order] = name_images(n_images)
     table = pd.DataFrame(truth, columns=TRUTH_SCHEMA.names)
@@ -170,6 +182,22 @@ def plan_demo(n_images: int, seed: int, faults: Mapping[str, float]) -> Plan:
         partition[order],
         table.sort_values(["image_id", "fault", "attribute"], kind="stable"),
     )
+
+
+def mix_images(
+    partition: np.ndarray, originals: np.ndarray, rng: np.random.Generator
+) -> np.ndarray:
+    """A mixed order (N,) of all images by partition, in which no copy stands next to its original.
+
+    The copies are the last of the N images, in the order of `originals`.
+    """
+    n_images = len(partition)
+    while True:
+        order = rng.permutation(n_images)
+        order = order[np.argsort(partition[order], kind="stable")]
+        place = np.argsort(order)
+        if (np.abs(place[originals] - place[n_images - len(originals) :]) > 1).all():
+            return order
 
 
 def choose_originals(
@@ -215,8 +243,8 @@ def draw_picture(picture: Picture) -> bytes:
 
 def draw_cues(labels: np.ndarray, rng: np.random.Generator) -> dict[str, float]:
     """How strongly each attribute shows, 0 to 1: some positives are faint, some negatives hint."""
-    there = rng.normal(0.92, 0.12, len(labels))
-    absent = np.abs(rng.normal(0, 0.06, len(labels)))
+    there = rng.normal(0.95, 0.12, len(labels))
+    absent = np.abs(rng.normal(0, 0.04, len(labels)))
     return dict(zip(ATTRIBUTES, np.where(labels, there, absent).clip(0, 1).tolist(), strict=True))
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
+from typing import Any
 
 import cv2
 import numpy as np
@@ -10,23 +11,51 @@ from numpy.typing import ArrayLike, NDArray
 WIDTH_PX, HEIGHT_PX = 178, 218
 SCALE = 1.5  # the canvas is larger than the picture: the final warp shrinks and smooths
 X0, EYE_Y = 88.5, 111.0  # between the eyes, as in CelebA's alignment
-Image = NDArray[np.uint8]
+Image = NDArray[Any]  # uint8
 Points = NDArray[np.float64]
 Colour = tuple[float, float, float]
 Cues = Mapping[str, float]
 
 GEOMETRY = (
-    "width", "height", "jaw", "eye_gap", "eye_size", "eye_tilt", "brow_y", "brow_tilt", "nose_length",
-    "nose_width", "mouth_width", "mouth_y", "lip", "hairline", "volume", "length", "part", "tone",
-    "warmth", "ear", "neck", "iris", "curl", "chin",
-)  # fmt: skip
+    "width",
+    "height",
+    "jaw",
+    "eye_gap",
+    "eye_size",
+    "eye_tilt",
+    "brow_y",
+    "brow_tilt",
+    "nose_length",
+    "nose_width",
+    "mouth_width",
+    "mouth_y",
+    "lip",
+    "hairline",
+    "volume",
+    "length",
+    "part",
+    "tone",
+    "warmth",
+    "ear",
+    "neck",
+    "iris",
+    "curl",
+    "chin",
+)
 SKINS = np.array(  # RGB, light to dark
-    [[246, 214, 190], [236, 194, 164], [219, 170, 134], [190, 138, 102], [150, 102, 72], [104, 68, 48]]
-)  # fmt: skip
+    [
+        [246, 214, 190],
+        [236, 194, 164],
+        [219, 170, 134],
+        [190, 138, 102],
+        [150, 102, 72],
+        [104, 68, 48],
+    ]
+)
 IRISES = ((92, 62, 38), (58, 38, 26), (98, 112, 66), (84, 122, 152), (112, 120, 124), (126, 92, 48))
 HAIRS: dict[str, Colour] = {
     "Black_Hair": (30, 26, 26), "Brown_Hair": (104, 66, 38), "Blond_Hair": (222, 184, 112),
-    "Gray_Hair": (182, 182, 186), "": (124, 62, 34),
+    "Gray_Hair": (186, 186, 190), "": (148, 110, 74),
 }  # fmt: skip
 
 
@@ -37,7 +66,12 @@ def _spline(n_points: int, closed: bool) -> NDArray[np.float64]:
     weights = np.zeros((n_spans * 6 + (not closed), n_points))
     for row in range(len(weights)):
         span, t = min(row // 6, n_spans - 1), (row - 6 * min(row // 6, n_spans - 1)) / 6
-        basis = (-t + 2 * t**2 - t**3, 2 - 5 * t**2 + 3 * t**3, t + 4 * t**2 - 3 * t**3, t**3 - t**2)
+        basis = (
+            -t + 2 * t**2 - t**3,
+            2 - 5 * t**2 + 3 * t**3,
+            t + 4 * t**2 - 3 * t**3,
+            t**3 - t**2,
+        )
         for k, weight in enumerate(basis):
             at = span + k - 1
             at = at % n_points if closed else min(max(at, 0), n_points - 1)
@@ -77,7 +111,9 @@ class Canvas:
             slice(min(max(int(x0), 0), columns), max(min(int(x1) + 1, columns), 0)),
         )
 
-    def _blend(self, window: tuple[slice, slice], mask: Image, colour: Colour, alpha: float) -> None:
+    def _blend(
+        self, window: tuple[slice, slice], mask: Image, colour: Colour, alpha: float
+    ) -> None:
         patch = self.px[window]
         weight = mask[..., None] * np.float32(alpha / 255)
         patch[:] = patch + (np.array(colour, np.float32) - patch) * weight
@@ -121,16 +157,21 @@ class Canvas:
 
     def inside(self, points: Points, paint: Callable[[], None]) -> None:
         """Let paint() draw, and keep what it drew inside the polygon only."""
-        window = self._window(points, 2)
-        before = self.px[window].astype(np.float32)
+        before, self.px = self.px, self.px.copy()  # what paint() spills is dropped with the copy
         paint()
-        patch, weight = self.px[window], self.mask(points, window)[..., None] * np.float32(1 / 255)
-        patch[:] = before + (patch - before) * weight
+        window = self._window(points, 2)
+        patch, weight = before[window], self.mask(points, window)[..., None] * np.float32(1 / 255)
+        patch[:] = patch + (self.px[window] - patch.astype(np.float32)) * weight
+        self.px = before
 
     def layer(self, layer: Image, mask: Image) -> None:
         """Lay a picture of the canvas's size over it through a mask 0 to 255."""
-        weight = mask * np.float32(1 / 255)
-        self.px = cv2.blendLinear(layer, self.px, weight, 1 - weight)
+        x, y, width, height = cv2.boundingRect(mask)
+        window = slice(y, y + height), slice(x, x + width)
+        weight = mask[window] * np.float32(1 / 255)
+        if weight.size:
+            over, under = layer[window], self.px[window]
+            self.px[window] = cv2.blendLinear(over, under, weight, 1 - weight)
 
 
 def _fixed(points: Points, window: tuple[slice, slice]) -> NDArray[np.int32]:
@@ -158,14 +199,14 @@ def shade(colour: Sequence[float] | NDArray[np.float64], factor: float, add: flo
 def draw_background(rng: np.random.Generator) -> Image:
     """Draw a blurred room, wall, garden or stage of canvas size: gradient, objects, texture."""
     rows, columns = 55, 45  # drawn at a quarter of the frame, because it is out of focus
-    base = rng.uniform(10, 235) + rng.normal(0, 28, 3)
+    base = rng.uniform(10, 235) + rng.normal(0, 14, 3)
     small = np.full((rows, columns, 3), np.clip(base, 0, 255), np.float32)
     corners = rng.normal(0, 38, (2, 2, 1)) + rng.normal(0, 12, (2, 2, 3))
     small += cv2.resize(corners.astype(np.float32), (columns, rows))
     blobs = rng.normal(0, rng.uniform(4, 26), (5, 4, 1)) + rng.normal(0, 6, (5, 4, 3))
     small += cv2.resize(blobs.astype(np.float32), (columns, rows), interpolation=cv2.INTER_CUBIC)
     for _ in range(rng.integers(1, 9)):
-        colour = tuple(np.clip(base + rng.normal(0, 60) + rng.normal(0, 25, 3), 0, 255).tolist())
+        colour = tuple(np.clip(base + rng.normal(0, 60) + rng.normal(0, 16, 3), 0, 255).tolist())
         x, y = int(rng.integers(-6, columns)), int(rng.integers(-6, rows))
         w, h = int(rng.integers(2, 24)), int(rng.integers(2, 40))
         kind = rng.integers(4)
@@ -178,7 +219,7 @@ def draw_background(rng: np.random.Generator) -> Image:
         else:
             for k in range(0, columns, max(w // 2, 3)):
                 cv2.line(small, (k, y), (k + w // 4, y + h), colour, 1)
-    small = cv2.GaussianBlur(small, (0, 0), float(rng.choice([0.6, 1.0, 1.8, 3.5])))
+    small = blur(small, float(rng.choice([0.6, 1.0, 1.8, 3.5])))
     size = (round(WIDTH_PX * SCALE), round(HEIGHT_PX * SCALE))
     big = cv2.resize(small, size, interpolation=cv2.INTER_CUBIC)
     rough = cv2.resize(grain(rng, 72, 60), size) * np.float32(rng.choice([0, 2, 5, 9]))
@@ -193,15 +234,15 @@ class Portrait:
         g, c = shape, cues
         self.canvas = Canvas(draw_background(rng))
         male, chubby, oval = c["Male"], c["Chubby"], c["Oval_Face"]
-        self.half = 40.5 + 1.4 * g["width"] + 3.5 * chubby + 1.5 * male - 3.0 * oval
-        self.chin = 170 + 1.8 * g["height"] + 1.5 * male + 4.5 * oval - 1.0 * chubby
+        self.half = 40.5 + 1.0 * g["width"] + 9.0 * chubby + 1.5 * male - 4.5 * oval
+        self.chin = 170 + 1.8 * g["height"] + 1.5 * male + 6.0 * oval - 1.0 * chubby
         self.power = 2.2 + 0.1 * g["jaw"] + 0.45 * male + 0.4 * chubby - 0.35 * oval
         self.eye_x = 19.5 + 0.7 * g["eye_gap"]
         self.mouth_y = 149.5 + 0.9 * g["mouth_y"]
         self.old = 1 - c["Young"]
-        tone = np.clip(1.6 + 1.3 * g["tone"], 0, 5) * (1 - 0.97 * c["Pale_Skin"])
+        tone = np.clip(2.4 + 1.2 * g["tone"], 1.5, 5) * (1 - c["Pale_Skin"])
         skin = np.array([np.interp(tone, range(6), SKINS[:, k]) for k in range(3)])
-        skin += np.array([3, 0, -4]) * g["warmth"] + (c["Pale_Skin"] * np.array([2, 18, 30]))
+        skin += np.array([3, 0, -4]) * g["warmth"] + (c["Pale_Skin"] * np.array([6, 30, 52]))
         self.skin = np.clip(skin, 0, 252)
         self.light = rng.uniform(-0.6, 0.6), rng.uniform(-0.55, 0.0)
         self.hair = self._hair_colour()
@@ -212,7 +253,8 @@ class Portrait:
         if weight[:-1].max() < 0.3 and self.g["tone"] > 0.3:
             weight[names.index("Black_Hair")] += 0.03  # in doubt, dark goes with dark
         colours = np.array([HAIRS[name] for name in [*names, ""]])
-        return weight @ colours / weight.sum() * self.rng.uniform(0.88, 1.12)
+        hair = weight @ colours / weight.sum() * self.rng.uniform(0.9, 1.1)
+        return hair + (np.array([168, 168, 170]) - hair) * 0.25 * (1 - self.c["Young"])
 
     # ---- skin ------------------------------------------------------------------------------
     def outline(self, grow: float = 0) -> Points:
@@ -228,38 +270,49 @@ class Portrait:
         """Light the head as a relief of soft bumps; returns a canvas-sized RGB layer."""
         g, c, old = self.g, self.c, self.old
         smile, high, chubby = c["Smiling"], c["High_Cheekbones"], c["Chubby"]
-        nose = 1 + 0.06 * g["nose_width"] + 0.42 * c["Big_Nose"] - 0.22 * c["Pointy_Nose"]
-        tip = 133 + g["nose_length"] + 2.5 * c["Big_Nose"] + 1.0 * c["Pointy_Nose"]
+        nose = 1 + 0.06 * g["nose_width"] + 0.6 * c["Big_Nose"] - 0.4 * c["Pointy_Nose"]
+        tip = 133 + g["nose_length"] + 2.5 * c["Big_Nose"] + 4.0 * c["Pointy_Nose"]
         self.nose, self.tip = nose, tip
         bumps = [  # x from the middle (both sides unless 0), y, width, height, relief
-            (0, 114, self.half * 0.85, 48, 46), (0, 206, 18, 24, 16), (0, 84, 26, 15, 5),
-            (0, 119, 4.2 * nose, 12, 5.5), (0, tip, 5.6 * nose, 4.8, 7 + 3 * c["Pointy_Nose"]),
+            (0, 114, self.half * 0.85, 48, 46),
+            (0, 206, 18, 24, 16),
+            (0, 84, 26, 15, 5),
+            (0, 119, 4.2 * nose, 12, 5.5),
+            (0, tip, 5.6 * nose, 4.8, 7 + 3 * c["Pointy_Nose"]),
             (6.8 * nose, tip + 1, 3.4 * nose, 3.2, 4.2),
-            (self.eye_x, 110, 9, 6, -4.5), (17, 101, 12, 4, 1.5 + 2 * c["Male"]),
+            (self.eye_x, 110, 9, 6, -4.5),
+            (17, 101, 12, 4, 1.5 + 2 * c["Male"]),
             (25, 130 - 2 * smile, 9, 7.5, 2 + 6 * high + 2.5 * smile),
             (28, 147, 6.5, 7, 4.5 * chubby - 4.5 * high - 0.8),
-            (0, self.mouth_y, 12, 6, 3.5), (0, self.chin - 7, 8 + 2 * c["Male"], 5, 3.5 + g["chin"]),
-            (18, 143, 2.6, 7, -1.4 * old - 1.2 * smile - 0.5 * chubby), (0, 142, 1.8, 3, -1.0),
-            (0, self.chin + 7, 17, 3.4, 7 * c["Double_Chin"]),
-            (self.eye_x, 119.5, 7.5, 2.3, 3.2 * c["Bags_Under_Eyes"]),
-        ]  # fmt: skip
+            (0, self.mouth_y, 12, 6, 3.5),
+            (0, self.chin - 7, 8 + 2 * c["Male"], 5, 3.5 + g["chin"]),
+            (18, 143, 2.6, 7, -1.4 * old - 1.2 * smile - 0.5 * chubby),
+            (0, 142, 1.8, 3, -1.0),
+            (0, self.chin + 7, 19, 4.0, 11 * c["Double_Chin"]),
+            (self.eye_x, 119.5, 7.5, 2.3, 4.5 * c["Bags_Under_Eyes"]),
+        ]
         both = [(s * x, *rest) for x, *rest in bumps for s in ((1, -1) if x else (1,))]
         x, y, wx, wy, height = (np.array(v, np.float32)[:, None] for v in zip(*both, strict=True))
-        grid_x, grid_y = np.arange(89, dtype=np.float32) * 2 + 1, np.arange(109, dtype=np.float32) * 2 + 1
+        grid_x, grid_y = (
+            np.arange(89, dtype=np.float32) * 2 + 1,
+            np.arange(109, dtype=np.float32) * 2 + 1,
+        )
         bell_x = np.exp(-(((grid_x - X0 - x) / wx) ** 2) / 2)
         bell_y = np.exp(-(((grid_y - y) / wy) ** 2) / 2) * height
         slope_x = bell_y.T @ (bell_x * (X0 + x - grid_x) / wx**2)
         slope_y = (bell_y * (y - grid_y) / wy**2).T @ bell_x
         light_x, light_y = self.light
-        facing = (0.8 - light_x * slope_x - light_y * slope_y) / np.sqrt(1 + slope_x**2 + slope_y**2)
+        facing = (0.8 - light_x * slope_x - light_y * slope_y) / np.sqrt(
+            1 + slope_x**2 + slope_y**2
+        )
         bright = np.clip(0.5 + 0.62 * facing, 0.2, 1.3)[..., None]
         layer = self.skin.astype(np.float32) * bright ** np.array([0.8, 1.0, 1.12], np.float32)
         makeup, rosy = c["Heavy_Makeup"], c["Rosy_Cheeks"]
         red, dark = np.array([214, 84, 88]), self.skin * 0.45
         tints = [  # x, y, width, height, strength, colour
-            (26, 134, 9, 7, 0.1 + 0.55 * rosy + 0.12 * makeup, red), (0, tip, 6, 4, 0.12, red),
+            (26, 134, 9, 7, 0.08 + 0.8 * rosy + 0.1 * makeup, red), (0, tip, 6, 4, 0.12, red),
             (self.eye_x, 108, 10, 5, 0.16, dark),
-            (self.eye_x, 119, 8, 2.6, 0.36 * c["Bags_Under_Eyes"], np.array([96, 62, 78])),
+            (self.eye_x, 119, 9, 3.2, 0.6 * c["Bags_Under_Eyes"], np.array([96, 62, 78])),
         ]  # fmt: skip
         for tx, ty, tw, th, strength, colour in tints:
             for side in (1, -1) if tx else (1,):
@@ -285,7 +338,7 @@ class Portrait:
         canvas.fill(shadow[1:24], shade(self.skin, 0.42), 0.55, 2.5)
         if c["Double_Chin"] > 0.2:
             fold = curve([(-24, self.chin - 3), (0, self.chin + 13), (24, self.chin - 3)]) + (X0, 0)
-            canvas.line(fold, shade(self.skin, 0.42), 2.2, 0.85 * c["Double_Chin"], 1.0)
+            canvas.line(fold, shade(self.skin, 0.36), 3.4, 0.95 * c["Double_Chin"], 1.0)
         cloth = shade(rng.uniform(15, 225) + rng.normal(0, 45, 3), 1)
         tie = c["Wearing_Necktie"] > 0.3
         if tie:
@@ -304,7 +357,9 @@ class Portrait:
             self._draw_tie(c["Wearing_Necktie"])
         elif rng.random() < 0.3 + 0.3 * c["Male"]:
             for s in (-1, 1):
-                flap = np.array([(s * wide, 181), (s * (wide + 8), 190), (s * 13, 207), (s * 5, 197)])
+                flap = np.array(
+                    [(s * wide, 181), (s * (wide + 8), 190), (s * 13, 207), (s * 5, 197)]
+                )
                 canvas.fill(flap + (X0, 0), shade(cloth, 1.15, 12))
 
     def _draw_tie(self, strength: float) -> None:
@@ -319,7 +374,9 @@ class Portrait:
         canvas.line(knot[[2, 5]], shade(colour, 0.5), 1.2)
         if rng.random() < 0.5:
             for y in range(196, 222, 5):
-                canvas.line(np.array([(X0 - 6, y + 4), (X0 + 6, y)]), shade(colour, 1.6, 30), 1.4, 0.6)
+                canvas.line(
+                    np.array([(X0 - 6, y + 4), (X0 + 6, y)]), shade(colour, 1.6, 30), 1.4, 0.6
+                )
         for s in (-1, 1):
             collar = np.array([(s * 24, 174), (s * 3, 186), (s * 13, 198), (s * 28, 184)]) + (X0, 0)
             canvas.fill(collar, white)
@@ -343,13 +400,13 @@ class Portrait:
             canvas.line(self._side(fold, s), line, 1.3, min(nl + 0.35 * smile, 0.8), 0.8)
             for k in range(3):
                 crow = [(self.eye_x + 11, 110 + 2 * k), (self.eye_x + 17, 107 + 4.5 * k)]
-                canvas.line(self._side(crow, s), line, 0.8, 0.75 * old, 0.3)
+                canvas.line(self._side(crow, s), line, 1.1, 0.95 * old, 0.3)
             sag = [(23, self.mouth_y + 3), (25, self.mouth_y + 9), (22, self.mouth_y + 14)]
-            canvas.line(self._side(sag, s), line, 2.0, 0.5 * old, 1.2)
+            canvas.line(self._side(sag, s), line, 2.4, 0.8 * old, 1.2)
         for k in range(3):
             y = 78 + 7 * k
             wrinkle = [(-19, y + 1), (-8, y - 1), (3, y + 0.5), (18, y)]
-            canvas.line(self._side(wrinkle, 1), line, 1.1, 0.62 * old, 0.5)
+            canvas.line(self._side(wrinkle, 1), line, 1.7, 0.9 * old, 0.5)
 
     def _side(self, points: ArrayLike, side: int) -> Points:
         return curve(points) * (side, 1) + (X0, 0)
@@ -359,16 +416,22 @@ class Portrait:
         """Draw eyes with lids, irises, catchlights, lashes, shadow and bags; then the brows."""
         g, c, rng, canvas = self.g, self.c, self.rng, self.canvas
         wide = 8.8 + 0.4 * g["eye_size"]
-        tall = (4.9 + 0.3 * g["eye_size"]) * (1 - 0.62 * c["Narrow_Eyes"]) - 0.4 * c["Smiling"]
+        tall = (4.9 + 0.3 * g["eye_size"]) * (1 - 0.8 * c["Narrow_Eyes"]) - 0.4 * c["Smiling"]
         tilt = 0.5 * g["eye_tilt"] + 0.5
         makeup, lash = c["Heavy_Makeup"], 1 - c["Male"]
         iris = shade(IRISES[int(abs(g["iris"]) * 2.6) % 6], rng.uniform(0.85, 1.25))
         gaze = rng.normal(0, 1.1)
-        shadow = shade(((96, 60, 84), (70, 64, 90), (120, 74, 50), (60, 84, 96))[rng.integers(4)], 1)
+        shadow = shade(
+            ((96, 60, 84), (70, 64, 90), (120, 74, 50), (60, 84, 96))[rng.integers(4)], 1
+        )
         for s in (-1, 1):
             centre = np.array([X0 + s * self.eye_x, EYE_Y])
-            upper = np.array([(-wide, 1), (-wide / 2, -tall * 0.72), (0, -tall), (wide * 0.55, -tall * 0.7)])
-            lower = np.array([(wide, -tilt), (wide * 0.55, tall * 0.5), (0, tall * 0.66), (-5, tall * 0.5)])
+            upper = np.array(
+                [(-wide, 1), (-wide / 2, -tall * 0.72), (0, -tall), (wide * 0.55, -tall * 0.7)]
+            )
+            lower = np.array(
+                [(wide, -tilt), (wide * 0.55, tall * 0.5), (0, tall * 0.66), (-5, tall * 0.5)]
+            )
             almond = curve(np.vstack([upper, lower]), True) * (s, 1) + centre
             lid = curve(np.vstack([upper, lower[:1]])) * (s, 1) + centre
             if makeup > 0.1:
@@ -387,27 +450,43 @@ class Portrait:
                 canvas.fill(ellipse(*glint, 1.1, 1.1, 8), (255, 255, 255), 0.95)
 
             canvas.inside(almond, paint)
-            canvas.line(lid, (26, 18, 18), 1 + 0.5 * lash + 0.9 * makeup, 0.65 + 0.3 * lash)
+            heavy = 1 + 0.5 * lash + 0.9 * makeup + 2.2 * c["Narrow_Eyes"]
+            canvas.line(lid, (26, 18, 18), heavy, 0.65 + 0.3 * lash)
             if lash > 0.5 or makeup > 0.3:
                 wing = np.array([(wide - 2, -2), (wide + 2.5, -3 - tilt)]) * (s, 1) + centre
                 canvas.line(wing, (24, 16, 18), 1.2, 0.4 + 0.5 * makeup)
             if c["Bags_Under_Eyes"] > 0.15:
                 bag = [(-7, tall * 0.7 + 2.5), (0, tall * 0.66 + 5.5), (8, tall * 0.5 + 2.5)]
                 pouch = curve(bag) * (s, 1) + centre
-                canvas.line(pouch, shade(self.skin * (0.9, 0.8, 0.9), 0.5), 1.6, 0.8 * c["Bags_Under_Eyes"], 0.6)
+                canvas.line(
+                    pouch,
+                    shade(self.skin * (0.9, 0.8, 0.9), 0.5),
+                    1.6,
+                    0.8 * c["Bags_Under_Eyes"],
+                    0.6,
+                )
             self._draw_brow(s)
 
     def _draw_brow(self, s: int) -> None:
         g, c, rng = self.g, self.c, self.rng
         bushy, arched, male = c["Bushy_Eyebrows"], c["Arched_Eyebrows"], c["Male"]
         y = 99 + 0.8 * g["brow_y"] + 1.2 * male - 1.8 * arched
-        thick = 1.5 + 0.5 * male + 2.3 * bushy
-        spine = [(self.eye_x - 11 + bushy, y + 2 + arched), (self.eye_x - 2, y - 0.5 - 1.5 * arched),
-                 (self.eye_x + 6, y - 1 - 3.4 * arched), (self.eye_x + 13, y + 3.0 + g["brow_tilt"] * 0.5)]  # fmt: skip
+        thick = 1.4 + 0.4 * male + 3.4 * bushy
+        spine = [
+            (self.eye_x - 11 + bushy, y + 2 + arched),
+            (self.eye_x - 2, y - 0.5 - 1.5 * arched),
+            (self.eye_x + 6, y - 1 - 3.4 * arched),
+            (self.eye_x + 13, y + 3.0 + g["brow_tilt"] * 0.5),
+        ]
         spine_pts = curve(spine)
         along = np.linspace(0, 1, len(spine_pts))
         half = thick * np.interp(along, [0, 0.35, 1], [0.9, 1, 0.15])
-        band = np.vstack([spine_pts - np.stack([0 * half, half], 1), (spine_pts + np.stack([0 * half, half], 1))[::-1]])
+        band = np.vstack(
+            [
+                spine_pts - np.stack([0 * half, half], 1),
+                (spine_pts + np.stack([0 * half, half], 1))[::-1],
+            ]
+        )
         colour = shade(np.minimum(self.hair * 0.62, 105), 1, -8 * bushy)
         place = (X0, 0)
         self.canvas.fill(band * (s, 1) + place, colour, 0.62 + 0.33 * bushy, 0.5)
@@ -424,14 +503,22 @@ class Portrait:
         bridge = [(4.5 * wide, 108), (3.4 * wide, 120), (6.5 * wide, tip - 2)]
         canvas.line(self._side(bridge, -side), dark, 1.6, 0.28 + 0.12 * c["Pointy_Nose"], 1.2)
         for s in (-1, 1):
-            hole = ellipse(X0 + s * 3.9 * wide, tip + 4.4 - 0.8 * c["Pointy_Nose"], 2.1 * wide, 1.1, 10)
+            hole = ellipse(
+                X0 + s * 3.9 * wide, tip + 4.4 - 0.8 * c["Pointy_Nose"], 2.1 * wide, 1.1, 10
+            )
             canvas.fill(hole, shade(dark, 0.6), 0.8, 0.4)
             wing = [(7.2 * wide, tip - 3.5), (9.6 * wide, tip + 1.5), (7.0 * wide, tip + 5)]
             canvas.line(self._side(wing, s), dark, 1.1, 0.4 + 0.4 * c["Big_Nose"], 0.4)
         under = [(-6 * wide, tip + 5), (0, tip + 7 + c["Pointy_Nose"]), (6 * wide, tip + 5)]
         canvas.line(self._side(under, 1), dark, 1.6, 0.4, 1.0)
         if c["Pointy_Nose"] > 0.2:
-            canvas.line(np.array([(X0, 112), (X0, tip - 2)]), shade(self.skin, 1.2, 25), 1.8, 0.5 * c["Pointy_Nose"], 0.8)
+            canvas.line(
+                np.array([(X0, 112), (X0, tip - 2)]),
+                shade(self.skin, 1.2, 25),
+                1.8,
+                0.5 * c["Pointy_Nose"],
+                0.8,
+            )
             peak = np.array([(X0 - 3.4, tip + 4), (X0 + 3.4, tip + 4), (X0, tip + 9)])
             canvas.fill(peak, dark, 0.6 * c["Pointy_Nose"], 0.7)
 
@@ -441,25 +528,51 @@ class Portrait:
         smile, big, lipstick = c["Smiling"], c["Big_Lips"], c["Wearing_Lipstick"]
         gap = max(7.5 * c["Mouth_Slightly_Open"] - 0.8, 0)
         wide = 14.5 + 0.8 * g["mouth_width"] + 5.0 * smile + 0.5 * c["Male"] - 0.5 * big
-        top = 2.2 + 0.3 * g["lip"] + 2.4 * big - 0.6 * smile - 0.6 * self.old
-        low = 3.3 + 0.4 * g["lip"] + 3.0 * big - 0.6 * smile - 0.8 * self.old
+        top = 2.2 + 0.3 * g["lip"] + 3.2 * big - 0.6 * smile - 0.6 * self.old
+        low = 3.3 + 0.4 * g["lip"] + 4.4 * big - 0.6 * smile - 0.8 * self.old
         y, lift = self.mouth_y, -4.6 * smile + 0.8
         corner = (-wide, y + lift), (wide, y + lift)
         arc = 1.8 * smile
         seam = y + arc - gap * 0.35
-        upper = [corner[0], (-wide * 0.5, seam - top + lift * 0.25), (-3, seam - top * 1.1), (0, seam - top * 0.8),
-                 (3, seam - top * 1.1), (wide * 0.5, seam - top + lift * 0.25), corner[1],
-                 (wide * 0.5, seam + 0.4 + lift * 0.25), (0, seam + 0.6), (-wide * 0.5, seam + 0.4 + lift * 0.25)]  # fmt: skip
+        upper = [
+            corner[0],
+            (-wide * 0.5, seam - top + lift * 0.25),
+            (-3, seam - top * 1.1),
+            (0, seam - top * 0.8),
+            (3, seam - top * 1.1),
+            (wide * 0.5, seam - top + lift * 0.25),
+            corner[1],
+            (wide * 0.5, seam + 0.4 + lift * 0.25),
+            (0, seam + 0.6),
+            (-wide * 0.5, seam + 0.4 + lift * 0.25),
+        ]
         bottom = seam + gap
-        lower = [corner[0], (-wide * 0.5, bottom + lift * 0.25), (0, bottom + 0.5), (wide * 0.5, bottom + lift * 0.25),
-                 corner[1], (wide * 0.5, bottom + low * 0.85 + lift * 0.2), (0, bottom + low), (-wide * 0.5, bottom + low * 0.85 + lift * 0.2)]  # fmt: skip
+        lower = [
+            corner[0],
+            (-wide * 0.5, bottom + lift * 0.25),
+            (0, bottom + 0.5),
+            (wide * 0.5, bottom + lift * 0.25),
+            corner[1],
+            (wide * 0.5, bottom + low * 0.85 + lift * 0.2),
+            (0, bottom + low),
+            (-wide * 0.5, bottom + low * 0.85 + lift * 0.2),
+        ]
         reds = ((186, 20, 44), (204, 48, 92), (150, 24, 60), (216, 72, 74), (128, 20, 40))
         stick = np.array(reds[rng.integers(5)]) * rng.uniform(0.9, 1.1)
         natural = self.skin * (0.86, 0.66, 0.66) + (8, 0, 2)
         lips = natural + (stick - natural) * min(0.95 * lipstick, 1)
         upper_pts, lower_pts = (curve(points, True) + (X0, 0) for points in (upper, lower))
         if gap > 0:
-            mouth = np.array([corner[0], *upper[:6:-1], corner[1], (wide * 0.5, bottom + 1 + lift * 0.25), (0, bottom + 1), (-wide * 0.5, bottom + 1 + lift * 0.25)])
+            mouth = np.array(
+                [
+                    corner[0],
+                    *upper[:6:-1],
+                    corner[1],
+                    (wide * 0.5, bottom + 1 + lift * 0.25),
+                    (0, bottom + 1),
+                    (-wide * 0.5, bottom + 1 + lift * 0.25),
+                ]
+            )
             hole = curve(mouth, True) + (X0, 0)
 
             def paint() -> None:
@@ -473,8 +586,21 @@ class Portrait:
         canvas.fill(lower_pts, shade(lips, 1.06), edge + 0.15, 0.45)
         canvas.fill(upper_pts, shade(lips, 0.84), edge + 0.15, 0.45)
         if gap <= 0:
-            canvas.line(self._side([corner[0], (-wide / 2, seam + lift * 0.25), (0, seam + 0.6), (wide / 2, seam + lift * 0.25), corner[1]], 1),
-                        shade(lips, 0.35), 0.9, 0.9)  # fmt: skip
+            canvas.line(
+                self._side(
+                    [
+                        corner[0],
+                        (-wide / 2, seam + lift * 0.25),
+                        (0, seam + 0.6),
+                        (wide / 2, seam + lift * 0.25),
+                        corner[1],
+                    ],
+                    1,
+                ),
+                shade(lips, 0.35),
+                0.9,
+                0.9,
+            )
         gloss = [(-4, bottom + low * 0.45), (0, bottom + low * 0.55), (4, bottom + low * 0.45)]
         canvas.line(self._side(gloss, 1), shade(lips, 1.2, 50), 1.3, 0.25 + 0.4 * lipstick, 0.5)
         shadow = [(-8, bottom + low + 2.5), (0, bottom + low + 3.4), (8, bottom + low + 2.5)]
@@ -485,22 +611,30 @@ class Portrait:
     def draw_beard(self) -> None:
         """Draw stubble, full beard, goatee, mustache and sideburns; the mouth comes on top."""
         c, rng, canvas = self.c, self.rng, self.canvas
-        y, dark = self.mouth_y, shade(np.minimum(self.hair * 0.6, 130), 1)
+        y, dark = self.mouth_y, shade(np.minimum(self.hair * 0.5, 100), 1)
         rim = self.outline(0.5)[1:24]
-        jaw = np.vstack([rim, [(X0 - self.half + 7, 122), (X0 - 30, 139), (X0 - 17, y - 8)],
-                         [(X0, y - 10), (X0 + 17, y - 8), (X0 + 30, 139), (X0 + self.half - 7, 122)]])  # fmt: skip
+        jaw = np.vstack(
+            [
+                rim,
+                [(X0 - self.half + 7, 122), (X0 - 30, 139), (X0 - 17, y - 8)],
+                [(X0, y - 10), (X0 + 17, y - 8), (X0 + 30, 139), (X0 + self.half - 7, 122)],
+            ]
+        )
         stubble, full = c["5_o_Clock_Shadow"], 1 - c["No_Beard"]
         canvas.fill(jaw, shade(self.skin * 0.4, 1, 14), 0.62 * stubble, 2.0, rng)
-        canvas.fill(jaw, dark, 0.72 * max(full - 0.5 * stubble - 0.1, 0), 1.6, rng)
+        canvas.fill(
+            jaw, dark, 0.72 * max(full - 0.5 * stubble - 0.6 * c["Goatee"] - 0.1, 0), 1.6, rng
+        )
         chin = [(-8, y + 6), (0, y + 7), (8, y + 6), (15, y - 2), (18, y + 4), (14, self.chin - 2),
                 (0, self.chin + 4), (-14, self.chin - 2), (-18, y + 4), (-15, y - 2)]  # fmt: skip
         canvas.fill(curve(chin, True) + (X0, 0), dark, 0.95 * c["Goatee"], 1.0, rng)
-        lip = [(-20, y + 3), (-12, y - 7), (-3, y - 9.5), (3, y - 9.5), (12, y - 7), (20, y + 3),
-               (11, y - 1.5), (0, y - 3), (-11, y - 1.5)]  # fmt: skip
+        lip = [(-23, y + 4), (-13, y - 9), (-3, y - 11.5), (3, y - 11.5), (13, y - 9), (23, y + 4),
+               (11, y - 1), (0, y - 2.5), (-11, y - 1)]  # fmt: skip
         canvas.fill(curve(lip, True) + (X0, 0), dark, 1.0 * c["Mustache"], 0.6, rng)
         for s in (-1, 1):
-            strip = [(self.half + 1, 100), (self.half + 1, 124), (self.half - 4, 141), (self.half - 8, 139), (self.half - 8, 100)]
-            canvas.fill(np.array(strip) * (s, 1) + (X0, 0), dark, 0.95 * c["Sideburns"], 0.8, rng)
+            strip = [(self.half + 1, 98), (self.half + 1, 128), (self.half - 4, 148),
+                     (self.half - 14, 146), (self.half - 13, 98)]  # fmt: skip
+            canvas.fill(np.array(strip) * (s, 1) + (X0, 0), dark, c["Sideburns"], 0.8, rng)
 
     def hair_layer(self) -> Image:
         """Comb streaks of light and dark along the head; waves bend them."""
@@ -510,7 +644,9 @@ class Portrait:
         x = (np.arange(columns, dtype=np.float32) / SCALE - X0)[None]
         wave = c["Wavy_Hair"] * (1 - 0.5 * c["Straight_Hair"]) + 0.12 * (1 - c["Straight_Hair"])
         reach = np.sqrt(np.clip(1 - ((np.minimum(y, 100) - 100) / 66) ** 2, 0.03, 1))
-        bend = np.sin(y * np.float32(0.24 + 0.03 * self.g["curl"]) + np.abs(x) * 0.06 + rng.uniform(0, 6))
+        bend = np.sin(
+            y * np.float32(0.24 + 0.03 * self.g["curl"]) + np.abs(x) * 0.06 + rng.uniform(0, 6)
+        )
         u = (x - 8 * self.g["part"] * (1 - reach)) / reach * 1.6 + 9 * wave * bend
         u = (256 + rng.uniform(-90, 90) + u).astype(np.float32)
         v = np.repeat(y * np.float32(0.5) + np.float32(rng.uniform(0, 300)), columns, 1)
@@ -528,7 +664,13 @@ class Portrait:
         male, wavy, straight = c["Male"], c["Wavy_Hair"], c["Straight_Hair"]
         length = 178 + 22 * g["length"] - 85 * (male > 0.5) + 12 * (wavy + straight)
         self.long = length > 138
-        side = 3.5 + 1.2 * abs(g["volume"]) + 8 * wavy * (1 - 0.5 * male) + 5 * self.long - 2 * straight
+        side = (
+            3.5
+            + 1.2 * abs(g["volume"])
+            + 8 * wavy * (1 - 0.5 * male)
+            + 5 * self.long
+            - 2 * straight
+        )
         side, rise = max(side, 2), 5 + 2.5 * g["volume"] + 4 * wavy - 5 * c["Receding_Hairline"]
         t = np.linspace(0, np.pi, 15)
         dome = np.stack([(self.half + side) * np.cos(t), 102 - (51 + max(rise, 1)) * np.sin(t)], 1)
@@ -538,20 +680,29 @@ class Portrait:
             flare = side + 6 * wavy + np.interp(ys, [108, 150, 230], [0, 3, 1])
             xs = self.half + flare + (1 + 3.2 * wavy) * np.sin(ys * 0.24 + rng.uniform(0, 6))
             right = np.stack([-xs, ys], 1)
-            outer = np.vstack([dome, right, [(-24, length + 3)], [(24, length + 3)], (right * (-1, 1))[::-1]])
+            outer = np.vstack(
+                [dome, right, [(-24, length + 3)], [(24, length + 3)], (right * (-1, 1))[::-1]]
+            )
         else:
             end = [(self.half + side * 0.7, 112), (self.half - 1, 119)]
             outer = np.vstack([dome, np.array(end) * (-1, 1), end[::-1]])
         h, bangs, recede = self.half, c["Bangs"], c["Receding_Hairline"]
         line = 67 + 2 * g["hairline"] - 2 * male
         part, sweep = 14 * g["part"], 9 * (1 - male) * (1 - recede)
-        top = [(-h + 2, 112), (-h + 5, 95), (-h * 0.62, line + 7 + sweep * (part > 0)), (part, line - 3),
-               (h * 0.62, line + 7 + sweep * (part <= 0)), (h - 5, 95), (h - 2, 112)]  # fmt: skip
+        top = [
+            (-h + 2, 112),
+            (-h + 5, 95),
+            (-h * 0.62, line + 7 + sweep * (part > 0)),
+            (part, line - 3),
+            (h * 0.62, line + 7 + sweep * (part <= 0)),
+            (h - 5, 95),
+            (h - 2, 112),
+        ]
         points = np.array(top)
         if recede > 0.15:
-            points[[2, 4], 1] -= (17 + sweep) * recede
-            points[[1, 5], 1] -= 13 * recede
-            points[3, 1] += (2 - 7 * recede)
+            points[[2, 4], 1] -= (22 + sweep) * recede
+            points[[1, 5], 1] -= 17 * recede
+            points[3, 1] += 2 - 7 * recede
         if bangs > 0.2:
             xs = np.linspace(-h + 4, h - 4, 13)
             fringe = 66 + 28 * min(bangs + 0.1, 1) + rng.uniform(-3.5, 3.5, 13) + 0.006 * xs**2
@@ -567,8 +718,18 @@ class Portrait:
             return
         colour = shade(rng.uniform(20, 220) + rng.normal(0, 45, 3), 1)
         h, kind, y = self.half + 6, rng.integers(3), 84.0 - 6 * (1 - strength)
-        crown = [(-h, y + 6), (-h, y - 14), (-h * 0.8, 44), (-h * 0.3, 32), (h * 0.3, 32), (h * 0.8, 44),
-                 (h, y - 14), (h, y + 6), (h * 0.5, y), (-h * 0.5, y)]  # fmt: skip
+        crown = [
+            (-h, y + 6),
+            (-h, y - 14),
+            (-h * 0.8, 44),
+            (-h * 0.3, 32),
+            (h * 0.3, 32),
+            (h * 0.8, 44),
+            (h, y - 14),
+            (h, y + 6),
+            (h * 0.5, y),
+            (-h * 0.5, y),
+        ]
         dome = curve(crown, True) + (X0, 0)
         canvas.fill(dome + (0, 7), (20, 14, 14), 0.4, 3)
         canvas.fill(dome, colour)
@@ -583,29 +744,55 @@ class Portrait:
 
         canvas.inside(dome, paint)
         if kind == 0:
-            cuff = [(-h - 1, y + 9), (0, y + 2), (h + 1, y + 9), (h + 1, y - 7), (0, y - 14), (-h - 1, y - 7)]
+            cuff = [
+                (-h - 1, y + 9),
+                (0, y + 2),
+                (h + 1, y + 9),
+                (h + 1, y - 7),
+                (0, y - 14),
+                (-h - 1, y - 7),
+            ]
             canvas.fill(curve(cuff, True) + (X0, 0), shade(colour, 0.85, 6))
         elif kind == 1:
-            visor = [(-h + 6, y), (-30, y - 7), (0, y - 9), (30, y - 7), (h - 6, y), (28, y + 8), (0, y + 11), (-28, y + 8)]
+            visor = [
+                (-h + 6, y),
+                (-30, y - 7),
+                (0, y - 9),
+                (30, y - 7),
+                (h - 6, y),
+                (28, y + 8),
+                (0, y + 11),
+                (-28, y + 8),
+            ]
             canvas.fill(curve(visor, True) + (X0, 0), shade(colour, 0.7))
             canvas.line(curve(visor[4:] + visor[:1]) + (X0, 0), shade(colour, 1.3, 20), 1)
         else:
             canvas.fill(ellipse(X0, y + 1, h + 26, 10, 32), shade(colour, 0.75))
             canvas.fill(ellipse(X0, y - 4, h + 22, 6, 32), colour)
-            canvas.fill(curve([(-h, y - 2), (0, y + 2), (h, y - 2), (h, y - 14), (0, y - 10), (-h, y - 14)], True) + (X0, 0), shade(colour, 0.35))
+            canvas.fill(
+                curve(
+                    [(-h, y - 2), (0, y + 2), (h, y - 2), (h, y - 14), (0, y - 10), (-h, y - 14)],
+                    True,
+                )
+                + (X0, 0),
+                shade(colour, 0.35),
+            )
 
     def draw_glasses(self) -> None:
         """Draw spectacles or sunglasses."""
         rng, canvas, strength = self.rng, self.canvas, self.c["Eyeglasses"]
         if strength < 0.15:
             return
-        frame = shade(((16, 14, 16), (70, 40, 24), (120, 110, 100), (20, 24, 50))[rng.integers(4)], 1)
+        frame = shade(((16, 14, 16), (70, 40, 24), (90, 20, 24), (20, 24, 50))[rng.integers(4)], 1)
         rx, ry, square = rng.uniform(13.5, 16.5), rng.uniform(9, 13), rng.uniform(2, 3.6)
-        thick, dark = rng.uniform(1.2, 2.8), rng.random() < 0.3
+        thick, dark = rng.uniform(2.4, 4.0), rng.random() < 0.4
         for s in (-1, 1):
             t = np.arange(29) * (2 * np.pi / 28)
             corner = np.abs(np.stack([np.cos(t), np.sin(t)], 1)) ** (2 / square)
-            rim = corner * np.sign(np.stack([np.cos(t), np.sin(t)], 1)) * (rx, ry) + (X0 + s * (self.eye_x + 1), 112.5)
+            rim = corner * np.sign(np.stack([np.cos(t), np.sin(t)], 1)) * (rx, ry) + (
+                X0 + s * (self.eye_x + 1),
+                112.5,
+            )
             canvas.fill(rim, (22, 20, 26) if dark else (215, 225, 235), 0.88 if dark else 0.14)
             glare = np.array([(-7, 4), (2, -7), (5, -7), (-4, 4)]) + (X0 + s * self.eye_x, 112)
             canvas.fill(glare, (255, 255, 255), 0.22, 0.6)
@@ -620,8 +807,10 @@ class Portrait:
         rng, canvas, strength = self.rng, self.canvas, self.c["Wearing_Earrings"]
         if strength < 0.15:
             return
-        metal = shade(((236, 190, 80), (222, 226, 234), (70, 170, 190), (214, 60, 90))[rng.integers(4)], 1)
-        kind, size = rng.integers(3), rng.uniform(2.6, 4.2) * (0.55 + 0.6 * strength)
+        metal = shade(
+            ((236, 190, 80), (222, 226, 234), (70, 170, 190), (214, 60, 90))[rng.integers(4)], 1
+        )
+        kind, size = rng.integers(3), rng.uniform(3.8, 5.6) * (0.55 + 0.6 * strength)
         for s in (-1, 1):
             x, y = X0 + s * (self.half + 2.5), 131.0
             if kind == 0:
@@ -639,16 +828,19 @@ class Portrait:
         rng, canvas, strength = self.rng, self.canvas, self.c["Wearing_Necklace"]
         if strength < 0.15:
             return
-        metal = shade(((240, 196, 84), (228, 230, 238), (246, 238, 226), (40, 120, 140))[rng.integers(4)], 1)
+        metal = shade(((250, 204, 84), (250, 246, 238))[rng.integers(2)], 1)
         depth = rng.uniform(186, 200)
-        chain = curve([(-21, 176), (-16, depth - 8), (0, depth), (16, depth - 8), (21, 176)]) + (X0, 0)
+        chain = curve([(-21, 176), (-16, depth - 8), (0, depth), (16, depth - 8), (21, 176)]) + (
+            X0,
+            0,
+        )
         canvas.line(chain + (0, 1.2), shade(self.skin, 0.5), 1.5, 0.6)
-        canvas.line(chain, metal, 1.1 + 0.8 * strength, 0.55 + 0.45 * strength)
+        canvas.line(chain, metal, 2.8 + 1.6 * strength, 0.55 + 0.45 * strength)
         if rng.random() < 0.5:
             for x, y in chain[::2]:
-                canvas.fill(ellipse(x, y, 1.3 + strength, 1.3 + strength, 8), metal)
+                canvas.fill(ellipse(x, y, 2 + strength, 2 + strength, 8), metal)
         else:
-            canvas.fill(ellipse(X0, depth + 3, 2.6 + strength, 3.6 + strength, 12), metal)
+            canvas.fill(ellipse(X0, depth + 4, 4 + strength, 5 + strength, 12), metal)
 
     def draw(self) -> Image:
         """Draw everything from back to front; returns the canvas, before pose and light."""
@@ -692,25 +884,25 @@ def take_photograph(px: Image, blurry: float, rng: np.random.Generator) -> Image
     """Pose, light, focus and film: canvas in, (218, 178, 3) uint8 RGB out."""
     x = np.arange(WIDTH_PX, dtype=np.float32)[None] - X0
     y = np.arange(HEIGHT_PX, dtype=np.float32)[:, None] - EYE_Y
-    yaw, pitch = np.clip(rng.normal(0, 4, 2), -9, 9)
+    yaw, pitch = np.clip(rng.normal(0, 3, 2), -7, 7)
     head = np.exp(-((x / 40) ** 2) / 2) * np.exp(-(((y - 8) / 48) ** 2) / 2)
     nose = np.exp(-((x / 11) ** 2) / 2) * np.exp(-(((y - 20) / 14) ** 2) / 2)
-    turn, zoom = np.deg2rad(rng.normal(0, 3.5)), 1 / rng.uniform(0.94, 1.09)
+    turn, zoom = np.deg2rad(rng.normal(0, 1.6)), 1 / rng.uniform(1.05, 1.12)
     cos, sin = np.float32(zoom * np.cos(turn)), np.float32(zoom * np.sin(turn))
-    dx, dy = rng.normal(0, 1.5, 2)
+    dx, dy = rng.normal(0, 0.8, 2)
     map_x = (x * cos - y * sin - yaw * (head + 0.35 * nose) + (X0 + dx)) * SCALE
     map_y = (x * sin + y * cos - 0.7 * pitch * (head + 0.35 * nose) + (EYE_Y + dy)) * SCALE
     flat = cv2.remap(px, map_x.astype(np.float32), map_y.astype(np.float32), cv2.INTER_LINEAR,
                      borderMode=cv2.BORDER_REFLECT)  # fmt: skip
-    focus = rng.choice([0.0, 0.4, 0.7]) if blurry < 0.2 else 1.2 + 2.6 * blurry
+    focus = rng.choice([0.0, 0.4, 0.7]) if blurry < 0.2 else 1.5 + 1.6 * blurry
     flat = blur(flat, focus)
-    corners = rng.normal(1, 0.13, (2, 2)) * rng.uniform(0.82, 1.12)
+    corners = rng.normal(1, 0.08, (2, 2)) * rng.uniform(0.92, 1.06)
     light = cv2.resize(corners.astype(np.float32), (WIDTH_PX, HEIGHT_PX))
-    warmth = rng.normal(0, 0.05)
+    warmth = rng.normal(0, 0.03)
     film = flat * light[..., None] * np.array([1 + warmth, 1, 1 - warmth], np.float32)
-    contrast = np.float32(rng.uniform(0.85, 1.15))
+    contrast = np.float32(rng.uniform(0.94, 1.08))
     film = (film - 120) * contrast + 120
-    film += grain(rng, HEIGHT_PX, WIDTH_PX)[..., None] * np.float32(rng.uniform(0, 4))
+    film += grain(rng, HEIGHT_PX, WIDTH_PX)[..., None] * np.float32(rng.uniform(0, 3))
     return film.clip(0, 255).astype(np.uint8)
 
 

@@ -19,7 +19,7 @@ MODEL = (
     ("Bangs", 16.0, 0.01, -0.01, -0.10, -0.16, 0.28, 0.65),
     ("Big_Lips", 24.3, -0.01, 0.28, 0.46, 0.05, 0.25, 1.00),
     ("Big_Nose", 23.7, 0.26, 0.01, 0.20, 0.63, -0.40, 0.76),
-    ("Black_Hair", 28.8, 0.03, -0.22, 0.77, -0.04, -0.23, 0.03),
+    ("Black_Hair", 28.9, 0.03, -0.22, 0.77, -0.04, -0.23, 0.03),
     ("Blond_Hair", 20.2, -0.01, -0.16, -0.26, -0.04, 0.72, 0.71),
     ("Blurry", 5.2, -0.32, 0.02, -0.24, 0.24, -0.01, 0.19),
     ("Brown_Hair", 26.2, 0.10, 0.26, -0.41, -0.47, -0.08, 0.33),
@@ -29,9 +29,9 @@ MODEL = (
     ("Eyeglasses", 6.4, -0.24, -0.01, -0.22, 0.48, -0.22, 0.61),
     ("Goatee", 6.3, -0.14, 0.46, 0.18, 0.22, -0.78, 0.32),
     ("Gray_Hair", 6.3, 0.15, -0.12, -0.59, 0.73, -0.11, 0.00),
-    ("Heavy_Makeup", 38.4, 0.23, 0.16, 0.14, -0.53, 0.77, 0.00),
+    ("Heavy_Makeup", 39.1, 0.23, 0.16, 0.14, -0.53, 0.77, 0.00),
     ("High_Cheekbones", 45.2, 0.84, 0.04, 0.02, 0.06, 0.33, 0.57),
-    ("Male", 42.1, -0.12, -0.18, -0.06, 0.42, -0.86, 1.00),
+    ("Male", 40.5, -0.12, -0.18, -0.06, 0.42, -0.86, 1.00),
     ("Mouth_Slightly_Open", 48.3, 0.70, 0.03, -0.03, 0.13, 0.13, 0.15),
     ("Mustache", 4.1, -0.14, 0.28, 0.20, 0.33, -0.69, 0.75),
     ("Narrow_Eyes", 11.6, 0.13, 0.09, 0.14, 0.23, 0.03, 0.42),
@@ -47,7 +47,7 @@ MODEL = (
     ("Wavy_Hair", 34.4, 0.10, 0.58, -0.05, -0.31, 0.32, 0.62),
     ("Wearing_Earrings", 18.7, 0.24, 0.17, 0.19, -0.07, 0.59, 0.38),
     ("Wearing_Hat", 5.0, -0.26, 0.09, -0.10, 0.19, -0.26, 0.55),
-    ("Wearing_Lipstick", 46.9, 0.20, 0.19, 0.14, -0.47, 0.81, 1.00),
+    ("Wearing_Lipstick", 47.9, 0.20, 0.19, 0.14, -0.47, 0.81, 1.00),
     ("Wearing_Necklace", 12.1, 0.06, 0.19, 0.14, 0.04, 0.56, 0.25),
     ("Wearing_Necktie", 7.3, 0.02, -0.31, -0.16, 0.54, -0.38, 0.30),
     ("Young", 77.8, -0.06, -0.08, 0.34, -0.76, 0.13, 1.00),
@@ -60,6 +60,7 @@ MAX_PERSON_IMAGES = 30
 
 HAIR_COLOURS = ("Black_Hair", "Blond_Hair", "Brown_Hair", "Gray_Hair")
 HAIR_SHAPES = ("Straight_Hair", "Wavy_Hair")
+BEARDS = ("5_o_Clock_Shadow", "Goatee", "Mustache", "Sideburns")
 # How often the rule holds, the attribute that wins, those that then cannot be.
 EXCLUSIONS = (
     (1.00, "Bald", ("Bangs", "Black_Hair", "Blond_Hair", "Brown_Hair", *HAIR_SHAPES)),
@@ -87,9 +88,9 @@ class People:
 
 
 def draw_people(n_images: int, rng: np.random.Generator) -> People:
-    """Draw everyone: identities of 1 to 28 images, each within one partition, in mixed order.
+    """Draw everyone: identities of 1 to 27 images, each within one partition, in mixed order.
 
-    Two images below the limit of 30 leave room for planted copies. People have 8 images on
+    Three images below the limit of 30 leave room for planted copies. People have 8 images on
     average (20 in CelebA), so that a small demo still has people enough to learn from.
     """
     n_train, n_valid = (round(n_images * share) for share in PARTITION_SHARES[:2])
@@ -99,7 +100,7 @@ def draw_people(n_images: int, rng: np.random.Generator) -> People:
     for size in sizes:
         members: list[int] = []
         while len(members) < size:
-            members += [person] * (1 + int(28 * rng.random() ** 3))
+            members += [person] * (1 + int(27 * rng.random() ** 5))
             person += 1
         identity[start : start + size] = rng.permutation(members[:size])
         start += size
@@ -130,7 +131,7 @@ def draw_labels(identity: NDArray[np.int64], rng: np.random.Generator) -> NDArra
 def _apply_rules(margin: NDArray[np.float64], rng: np.random.Generator) -> NDArray[np.bool_]:
     """Turn margins (positive: the attribute is there) into labels that seldom contradict."""
     labels = margin > 0
-    luck = rng.random((len(margin), len(EXCLUSIONS) + 3))
+    luck = rng.random((len(margin), len(EXCLUSIONS) + 4))
     for group, column in ((HAIR_COLOURS, -3), (HAIR_SHAPES, -2)):
         places = [COLUMN[name] for name in group]
         best = margin[:, places] == margin[:, places].max(1, keepdims=True)
@@ -139,6 +140,11 @@ def _apply_rules(margin: NDArray[np.float64], rng: np.random.Generator) -> NDArr
         applies = labels[:, COLUMN[winner]] & (luck[:, k] < held)
         for name in losers:
             labels[applies, COLUMN[name]] = False
+    bearded = labels[:, [COLUMN[name] for name in BEARDS]].any(1) | ~labels[:, COLUMN["No_Beard"]]
+    bearded &= luck[:, -4] < 0.99
+    labels[:, COLUMN["Male"]] |= bearded
+    for name in ("Wearing_Lipstick", "Heavy_Makeup"):
+        labels[bearded, COLUMN[name]] = False
     logit = sum(weight * labels[:, COLUMN[name]] for name, weight in ATTRACTIVE.items()) - 2.05
     chance = np.clip(luck[:, -1], 1e-9, 1 - 1e-9)
     labels[:, COLUMN["Attractive"]] = logit + np.log(chance / (1 - chance)) > 0
