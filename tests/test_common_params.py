@@ -34,7 +34,9 @@ def test_whole_number_for_a_float(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("old", "new", "expected"),
     [
-        pytest.param("  batch_size: 64 ", "  batchsize: 64 ", "train.batch", id="typo in a key"),
+        pytest.param(
+            "  n_epochs: 3", "  epochs: 3", "train.epochs: unknown key", id="typo in a key"
+        ),
         pytest.param("lr: 1.0e-3", "lr: fast", "train.lr: expected a number; got", id="text"),
         pytest.param("lr: 1.0e-3", "lr: '1e-3'", "train.lr: expected", id="number in quotes"),
         pytest.param("lr: 1.0e-3", "lr: .nan", "train.lr: expected", id="not a number"),

@@ -209,14 +209,17 @@ def test_schedules_follow_their_definitions() -> None:
     assert plateau[7] == pytest.approx(0.1)
 
 
-@pytest.mark.parametrize("warmup", [0.0, 0.5])
+@pytest.mark.parametrize("warmup", [0.0, 0.2, 0.5, 0.99])
 @pytest.mark.parametrize("schedule", ["cyclic", "one_cycle", "cosine"])
-def test_one_step_is_enough(schedule: str, warmup: float) -> None:
+def test_few_steps_are_enough(schedule: str, warmup: float) -> None:
     params = make_params(schedule=schedule, n_epochs=1, warmup_epochs=warmup)
-    optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=1.0)
-    scheduler = build_schedule(optimizer, params, steps_per_epoch=1)
-    optimizer.step()
-    scheduler.step()
+    for n_steps in range(1, 9):
+        optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=params.lr)
+        scheduler = build_schedule(optimizer, params, steps_per_epoch=n_steps)
+        for _ in range(n_steps):
+            assert 0 <= optimizer.param_groups[0]["lr"] <= params.lr
+            optimizer.step()
+            scheduler.step()
 
 
 def test_losses_follow_their_formulas_in_float64() -> None:

@@ -241,7 +241,9 @@ def read_yaml(path: Path) -> Any:
 
 def explain_validation(path: Path, values: dict[str, Any], error: ValidationError) -> str:
     """The first failure of a ValidationError as one line: file:line: key: expected; got."""
-    failure = error.errors(include_url=False)[0]
+    failures = error.errors(include_url=False)
+    # A misspelt key is missing under its right name too: the typo is what the user wrote.
+    failure = min(failures, key=lambda failure: failure["type"] == "missing")
     keys = tuple(key for key in failure["loc"] if key_exists(values, key, failure["loc"]))
     dotted = ".".join(str(key) for key in failure["loc"] if isinstance(key, int) or _is_name(key))
     where = f"{path}:{find_line(path, keys)}"

@@ -47,6 +47,8 @@ def build_schedule(
             cycle_momentum=False,
         )
     if params.schedule == "one_cycle":
+        if n_warmup == 1:  # torch divides by the steps of the rise less one
+            n_warmup = 2 if n_steps > 3 else 0
         return lr_scheduler.OneCycleLR(
             optimizer,
             max_lr=params.lr,
