@@ -81,7 +81,7 @@ def test_store_of_a_temporary_experiment_is_that_of_the_root(
     [
         ("", "sqlite:///{root}/mlflow.db"),
         ("sqlite:///other.db", "sqlite:///{root}/other.db"),
-        ("sqlite:////tmp/other.db", "sqlite:////tmp/other.db"),
+        ("sqlite:////srv/other.db", "sqlite:////srv/other.db"),
         ("http://127.0.0.1:5000", "http://127.0.0.1:5000"),
     ],
     ids=["default", "relative path", "absolute path", "server"],

@@ -90,7 +90,7 @@ class People:
 def draw_people(n_images: int, rng: np.random.Generator) -> People:
     """Draw everyone: identities of 1 to 27 images, each within one partition, in mixed order.
 
-    Three images below the limit of 30 leave room for planted copies. People have 8 images on
+    Three images below the limit of 30 leave room for planted copies. People have 5 images on
     average (20 in CelebA), so that a small demo still has people enough to learn from.
     """
     n_train, n_valid = (round(n_images * share) for share in PARTITION_SHARES[:2])
