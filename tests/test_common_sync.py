@@ -13,6 +13,7 @@ import pytest
 
 from stages.common import results, store, sync, tracking
 from stages.common.errors import FacetError
+from stages.common.params import load_params
 
 ROOT = Path(__file__).resolve().parent.parent
 NOTHING = "sync: added 0 trainings, 0 evaluations, 0 reports, 0 experiment names"
@@ -92,7 +93,8 @@ def test_workspace_without_a_run_is_added_once(tracked_folder, fabricate):
     assert line.startswith("sync: added 1 trainings, 1 evaluations, 1 reports, 0 experiment names")
     (run,) = store.open_store().find_runs()
     assert run.info.status == "FINISHED"
-    assert run.data.params["train.batch_size"] == "64"
+    params = load_params(tracked_folder / "params.yaml")
+    assert run.data.params["train.batch_size"] == str(params.train.batch_size)
     assert run.data.metrics["test/gain/Smiling"] == 0.15
     assert run.data.tags["facet.data"] == hashlib.sha256(b"{}").hexdigest()
     history = store.open_store().client.get_metric_history(run.info.run_id, "epoch/valid_accuracy")
