@@ -21,7 +21,7 @@ def facet() -> None:
 @app.command()
 def check() -> None:
     """Check parameters, source, environment and MLflow store; exit status 1 on a problem."""
-    from stages.common.check import run_checks
+    from stages.check import run_checks
 
     is_fine = True
     for result in run_checks():

@@ -28,6 +28,8 @@ from stages.common.tables import (
     predictions_schema,
     write_table,
 )
+from stages.explore.labels import count_cardinality, measure_imbalance
+from stages.explore.shifts import measure_shifts
 
 #: Attribute and prevalence; enough of CelebA's for charts with some life.
 ATTRIBUTES = {
@@ -66,6 +68,7 @@ class Recipe:
     n_images: int = 240
     attributes: dict[str, float] = field(default_factory=lambda: dict(ATTRIBUTES))
     source: str = "demo"
+    celeba: dict[str, Any] | None = None  # as download recognised it
     partitions: tuple[str, ...] = ("valid", "test")
     identities: bool = True
     findings: bool = True
@@ -209,7 +212,7 @@ class _Maker:
             out,
             {
                 "source": self.recipe.source,
-                "layout": "official",
+                "celeba": self.recipe.celeba,
                 "attributes": self.names,
                 "n_images": len(self.ids),
                 "n_identities": len(set(self.identity)) if self.recipe.identities else 0,
@@ -232,6 +235,16 @@ class _Maker:
                 b / a if a else None for a, b in zip(n_known, n_positive, strict=True)
             ]
         _write_csv(pd.DataFrame(prevalence), out / "prevalence.csv")
+        labels, known = self.labels.astype(np.uint8), self.known
+        identity = np.array(
+            [str(i) if self.recipe.identities else None for i in self.identity], object
+        )
+        partition = self.partition.astype(object)
+        _write_csv(measure_imbalance(labels, known, self.names), out / "imbalance.csv")
+        _write_csv(count_cardinality(labels, known, partition), out / "cardinality.csv")
+        _write_csv(
+            measure_shifts(labels, known, partition, identity, self.names), out / "shifts.csv"
+        )
         with np.errstate(all="ignore"):
             phi = np.corrcoef(self.labels.T.astype(float))
         share = self.labels.mean(0)
@@ -288,21 +301,23 @@ class _Maker:
             ),
             out / "images.csv",
         )
-        findings = [
-            "Young is in 78.1 % of the images and Bald in 2.3 %.",
-            "Big_Lips differs most between partitions: 15.3 % in valid, 32.7 % in test.",
-        ]
+        findings = {
+            "labels": ["Young is in 78.1 % of the images and Bald in 2.3 %."],
+            "partitions": ["More frequent in test than in valid: Big_Lips (15.3 to 32.7 %)."],
+            "pairs": [],
+        }
         write_json(
             out / "summary.json",
             {
                 "n_images": len(self.ids),
                 "n_identities": n,
+                "n_identities_shared": 0,
                 "n_by_partition": {p: int((self.partition == p).sum()) for p in PARTITIONS},
                 "attributes": self.names,
                 "n_missing_labels": int((~self.known).sum()),
                 "label_cardinality": round(float(self.labels.sum(1).mean()), 6),
                 "images_sampled": 200,
-                "findings": findings if self.recipe.findings else [],
+                "findings": findings if self.recipe.findings else {},
             },
         )
 

@@ -1,5 +1,6 @@
 """The command line: one line per fact, one line per error, and a dependable exit status."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -10,8 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from stages.common.check import check_source, check_torch, find_differences, run_checks
+from stages.check import check_source, check_torch, find_differences, run_checks
 from stages.common.params import load_params
+from stages.download.run import run as download
+from tests.official_files import OfficialFolder
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -79,11 +82,46 @@ def test_missing_source_is_named(project):
     assert "../nowhere" in done.stdout
 
 
+def files_params(folder: Path):
+    return load_params().download.model_copy(update={"source": "files", "path": str(folder)})
+
+
 def test_source_in_a_folder(project, monkeypatch):
     monkeypatch.chdir(project)
-    params = load_params()
-    download = params.download.model_copy(update={"source": "files", "path": str(project)})
-    assert check_source(download).text == f"files in {project}"
+    OfficialFolder().write(project / "in")
+    result = check_source(files_params(project / "in"))
+    assert result.is_fine
+    assert "CelebA's official layout" in result.text
+    assert "30 labelled images, pictures in img_align_celeba.zip" in result.text
+    (project / "in" / "img_align_celeba.zip").write_text("<html>quota</html>")
+    result = check_source(files_params(project / "in"))
+    assert not result.is_fine
+    assert "a web page" in result.text
+
+
+def test_a_source_that_changed_since_it_was_downloaded(project, monkeypatch):
+    monkeypatch.chdir(project)
+    official = OfficialFolder()
+    params = files_params(official.write(project / "in"))
+    download(params, project / "data" / "download")
+    lock = {"stages": {"download": {"params": {"params.yaml": {"download": params.model_dump()}}}}}
+    (project / "dvc.lock").write_text(json.dumps(lock))
+    assert check_source(params).is_fine
+    official.images["000003.jpg"] += b"\0"
+    official.write(project / "in")
+    result = check_source(params)
+    assert not result.is_fine
+    assert "changed since it was downloaded" in result.text
+    other = params.model_copy(update={"split": params.split.model_copy(update={"seed": 9})})
+    assert check_source(other).is_fine  # `dvc repro` downloads anew by itself
+
+
+def test_a_source_in_the_network_is_described_without_asking_it(project, monkeypatch):
+    monkeypatch.chdir(project)
+    monkeypatch.setenv("FACET_CACHE", str(project / "cache"))
+    params = load_params().download.model_copy(update={"source": "google_drive"})
+    assert check_source(params).is_fine
+    assert "not downloaded yet" in check_source(params).text
 
 
 def test_missing_gpu_is_a_problem_only_when_asked_for(monkeypatch):

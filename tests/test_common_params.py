@@ -43,7 +43,9 @@ def test_whole_number_for_a_float(tmp_path: Path) -> None:
         pytest.param("lr: 1.0e-3", "lr: -1", "train.lr: expected", id="out of range"),
         pytest.param("n_epochs: 3", "n_epochs: 2.5", "train.n_epochs", id="fraction of an epoch"),
         pytest.param("n_epochs: 3", "n_epochs: true", "train.n_epochs", id="bool for a number"),
-        pytest.param("source: demo ", "source: dmo ", "'demo' or 'files'", id="unknown source"),
+        pytest.param(
+            "source: demo ", "source: dmo ", "'demo', 'files', 'kagg", id="unknown source"
+        ),
         pytest.param("source: demo ", "source: files ", "download.path", id="source without path"),
         pytest.param("audit:", "audits:", "audit", id="unknown section"),
         pytest.param("  title: Facet", "  title:", "report.title", id="null for a text"),
@@ -55,14 +57,30 @@ def test_whole_number_for_a_float(tmp_path: Path) -> None:
             "partitions: [valid, test]", "partitions: []", "evaluate.partitions", id="none"
         ),
         pytest.param(
-            "  seed: 7                   # of the subset", "", "prepare.seed", id="missing"
+            "  seed: 7                   # of subset", "  #", "prepare.seed", id="missing"
         ),
+        pytest.param("source: demo ", "source: url ", "download.url: expected an add", id="no URL"),
+        pytest.param("url: null ", "url: ftp://a/b ", "download.url", id="no HTTP address"),
+        pytest.param(
+            "jessicali9530/celeba-dataset", "celeba", "download.kaggle", id="Kaggle's name"
+        ),
+        pytest.param("flwrlabs/celeba ", "flwrlabs ", "download.huggingface", id="the hub's name"),
+        pytest.param("img_align_celeba.zip:", "../x.zip:", "google_drive", id="file name"),
+        pytest.param("    valid: 0.1 ", "    valid: 0.5 ", "download.split.valid", id="split"),
+        pytest.param("valid: null             # null", "valid: 1 # null", "resplit", id="resplit"),
         pytest.param("attributes: all ", "attributes: [Male, Male] ", "once", id="twice"),
         pytest.param("warmup_epochs: 0.5", "warmup_epochs: 3", "warmup", id="warm-up too long"),
         pytest.param(
             "    train: null", "    train: 1.5", "prepare.subset.train", id="share over 1"
         ),
         pytest.param("    train: null", "    train: null\n    train: 5", "YAML", id="key twice"),
+        pytest.param(
+            "    valid: null\n    test: null\n  resplit:                  # validation images out "
+            "of train, in place of the source's valid\n    valid: null ",
+            "    valid: 5\n    test: null\n  resplit:\n    valid: 0.2 ",
+            "prepare.subset.valid",
+            id="subset of a valid that is made",
+        ),
     ],
 )
 def test_refused(tmp_path: Path, old: str, new: str, expected: str) -> None:

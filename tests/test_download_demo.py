@@ -14,7 +14,7 @@ from stages.common.params import load_params
 from stages.common.tables import TRUTH, TRUTH_SCHEMA, read_table
 from stages.download.demo import NEAR_KINDS, plan_demo, write_demo
 from stages.download.demo_labels import ATTRIBUTES, COLUMN
-from stages.download.official import open_official
+from stages.download.layouts.recognise import open_source
 from tests.official_files import folder_bytes
 
 FAULTS = load_params(Path(__file__).parents[1] / "params.yaml").download.demo.faults.model_dump()
@@ -71,7 +71,7 @@ class Drawn:
     """The demo as the reader of official files sees it, and its truth."""
 
     def __init__(self, folder: Path) -> None:
-        with open_official(folder) as source:
+        with open_source(folder) as source:
             labels = source.labels
             self.data = {name: source.images.read(name) for name in labels.image_ids}
         self.labels = dict(zip(labels.image_ids, labels.values, strict=True))
@@ -100,7 +100,7 @@ def test_a_pure_function_of_the_seed(demo: Path, tmp_path: Path) -> None:
     write_demo(tmp_path / "two workers", N_IMAGES, 3, MANY, n_workers=2)
     assert folder_bytes(tmp_path / "two workers") == folder_bytes(demo)
     write_demo(tmp_path / "other seed", 200, 4, MANY, n_workers=1)
-    with open_official(tmp_path / "other seed") as other, open_official(demo) as first:
+    with open_source(tmp_path / "other seed") as other, open_source(demo) as first:
         assert other.images.read("000001.jpg") != first.images.read("000001.jpg")
 
 

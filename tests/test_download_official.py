@@ -10,18 +10,18 @@ import pytest
 from PIL import Image
 
 from stages.common.errors import FacetError
-from stages.common.files import fresh_folder, read_manifest
+from stages.common.files import read_manifest
+from stages.common.params import load_params
 from stages.common.tables import IMAGES_SCHEMA, image_files, iter_images, read_annotations
-from stages.download.canonical import write_canonical
-from stages.download.official import LABELS, open_official
+from stages.download.run import run
 from tests.official_files import ATTRIBUTES, OfficialFolder, folder_bytes
 
-N_COLUMNS = len(ATTRIBUTES)
+LABELS = "list_attr_celeba.txt"
+PARAMS = load_params(Path(__file__).parent.parent / "params.yaml").download
 
 
 def download(folder: Path, out: Path) -> Path:
-    with fresh_folder(out) as temporary, open_official(folder) as source:
-        write_canonical(source, temporary, "files")
+    run(PARAMS.model_copy(update={"source": "files", "path": str(folder)}), out)
     return out
 
 
@@ -178,14 +178,11 @@ def test_bad_labels_are_refused_with_file_and_line(
         pytest.param(b"<!DOCTYPE html><title>Quota exceeded</title>", "a web page", id="quota"),
         pytest.param(b"PK\x03\x04 and then nothing", "incomplete", id="cut off"),
         pytest.param(b"", "0 bytes", id="empty"),
-        pytest.param(None, "got neither", id="no pictures"),
     ],
 )
-def test_no_archive(tmp_path: Path, content: bytes | None, expected: str) -> None:
+def test_no_archive(tmp_path: Path, content: bytes, expected: str) -> None:
     folder = OfficialFolder().write(tmp_path / "in")
-    (folder / "img_align_celeba.zip").unlink()
-    if content is not None:
-        (folder / "img_align_celeba.zip").write_bytes(content)
+    (folder / "img_align_celeba.zip").write_bytes(content)
     with pytest.raises(FacetError, match=expected):
         download(folder, tmp_path / "out")
 

@@ -1,3 +1,5 @@
+import hashlib
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -26,14 +28,12 @@ def make_params(**changes: Any) -> EvaluateParams:
     return EvaluateParams.model_validate({**SHIPPED.model_dump(), **changes})
 
 
-@pytest.fixture(scope="module")
-def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Shards with a masked label here and there, and a model trained on them."""
-    folder = tmp_path_factory.mktemp("evaluate")
-    prepare = folder / "prepare"
+def write_set(
+    prepare: Path, rng: np.random.Generator, names: list[str], **n_by_partition: int
+) -> Path:
+    """Shards with a masked label here and there; the attributes in the order of `names`."""
     prepare.mkdir()
-    rng = np.random.default_rng(5)
-    n_by_partition = {"train": 96, "valid": 40, "test": 0}
+    columns = [NAMES.index(name) for name in names]
     for partition, n_images in n_by_partition.items():
         writer = ShardWriter(prepare, partition, n_images, shard_schema(16, 16, 4))
         for index in range(n_images):
@@ -41,10 +41,19 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
             pixels = draw_pixels(rng, labels.tolist(), 16, 16)
             mask = rng.random(4) < 0.9
             image_id = f"{partition}{index:03d}.jpg"
-            writer.add(image_id, None, pixels, labels.astype(np.uint8), mask)
+            writer.add(image_id, None, pixels, labels.astype(np.uint8)[columns], mask[columns])
         writer.close()
-    facts = {"attributes": NAMES, "height_px": 16, "width_px": 16, "crop_px": None}
+    facts = {"attributes": names, "height_px": 16, "width_px": 16, "crop_px": None}
     write_manifest(prepare, {**facts, "n_by_partition": n_by_partition})
+    return prepare
+
+
+@pytest.fixture(scope="module")
+def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A set without test images, and a model trained on it."""
+    folder = tmp_path_factory.mktemp("evaluate")
+    rng = np.random.default_rng(5)
+    prepare = write_set(folder / "prepare", rng, NAMES, train=96, valid=40, test=0)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("DVC_ROOT", str(folder))
         train(make_train_params(n_epochs=4), prepare, folder / "train", folder / "rtrain")
@@ -120,9 +129,79 @@ def test_threshold_is_applied(workspace: Path, tmp_path: Path) -> None:
     assert table["precision"].isna().any()
 
 
-def test_a_partition_without_images(workspace: Path, tmp_path: Path) -> None:
-    with pytest.raises(FacetError, match=r"evaluate\.partitions: .* test has none"):
-        evaluate(workspace, tmp_path, partitions=["valid", "test"])
+def test_a_partition_without_images_is_skipped(
+    workspace: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    expected = folder_bytes(evaluate(workspace, tmp_path / "a"))
+    assert not caplog.text
+    with caplog.at_level(logging.INFO):
+        out = evaluate(workspace, tmp_path / "b", partitions=["valid", "test"])
+    assert folder_bytes(out) == expected
+    assert "holds no images of test, which is skipped" in caplog.text
+    with pytest.raises(FacetError, match=r"evaluate\.partitions: .* got test, and .* of train and"):
+        evaluate(workspace, tmp_path / "c", partitions=["test"])
+
+
+def test_a_set_of_test_images_with_a_model_trained_elsewhere(
+    workspace: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tracked: list[dict[str, Any]] = []
+    monkeypatch.setattr(
+        "stages.evaluate.run.log_evaluation", lambda model, params, *paths: tracked.append(params)
+    )
+    names = ["never", "quadrant_2", "quadrant_0", "quadrant_1"]  # another order
+    rng = np.random.default_rng(6)
+    prepare = write_set(tmp_path / "other", rng, names, train=0, valid=0, test=50)
+    params = make_params(partitions=["valid", "test"])
+    run(params, prepare, workspace / "train", tmp_path / "data", tmp_path / "reports")
+    predictions = read_table(tmp_path / "data" / PREDICTIONS, predictions_schema(NAMES))
+    test = read_partition(prepare, "test")
+    assert predictions["image_id"].tolist() == test.image_ids
+    assert predictions["partition"].unique().tolist() == ["test"]
+    learned = read_partition(workspace / "prepare", "train", pixels=False)
+    table = pd.read_csv(tmp_path / "reports" / "per_attribute.csv").set_index("attribute")
+    for column, name in enumerate(names):
+        known, index = test.mask[:, column], NAMES.index(name)
+        truth = test.labels[known, column]
+        right = (predictions.loc[known, name].to_numpy() > 0.5) == truth
+        assert table.loc[name, "accuracy"] == pytest.approx(right.mean(), abs=1e-6)
+        majority = int(learned.labels[learned.mask[:, index], index].mean() > 0.5)
+        assert table.loc[name, "majority_accuracy"] == pytest.approx(
+            np.mean(truth == majority), abs=1e-6
+        )
+    assert read_json(tmp_path / "reports" / "metrics.json").keys() == {"test"}
+    evaluate(workspace, tmp_path / "own")
+    digest = hashlib.sha256((prepare / "manifest.json").read_bytes()).hexdigest()
+    assert [params.get("data_sha256") for params in tracked] == [digest, None]
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        pytest.param(
+            {"attributes": ["quadrant_0", "quadrant_1", "Bald", "never"]},
+            r"expected the 4 attributes .* a set without quadrant_2 and with also Bald",
+            id="another attribute",
+        ),
+        pytest.param(
+            {"attributes": NAMES[:3]}, "a set without never; set prepare", id="an attribute less"
+        ),
+        pytest.param(
+            {"attributes": [*NAMES, "Bald"]}, "a set with also Bald; set", id="an attribute more"
+        ),
+        pytest.param({"height_px": 20}, "expected height_px 16.* got 20", id="another height"),
+        pytest.param({"width_px": 20}, "expected width_px 16.* got 20", id="another width"),
+    ],
+)
+def test_sets_that_are_not_the_models(
+    workspace: Path, tmp_path: Path, changes: dict[str, Any], expected: str
+) -> None:
+    facts = read_manifest(workspace / "prepare") | changes
+    (tmp_path / "prepare").mkdir()
+    write_manifest(tmp_path / "prepare", {k: v for k, v in facts.items() if k != "files"})
+    out = tmp_path / "data", tmp_path / "reports"
+    with pytest.raises(FacetError, match=expected):
+        run(make_params(), tmp_path / "prepare", workspace / "train", *out)
 
 
 def test_weights_that_are_not_the_models(workspace: Path, tmp_path: Path) -> None:

@@ -1,16 +1,17 @@
 import numpy as np
 import pandas as pd
 import pytest
-from scipy.stats import chi2_contingency
 from sklearn.metrics import matthews_corrcoef
 
 from stages.explore.labels import (
+    count_cardinality,
     count_identities,
+    count_shared_identities,
     measure_consistency,
     measure_cooccurrence,
+    measure_imbalance,
     measure_prevalence,
 )
-from stages.explore.shifts import correct_holm, find_shifts
 
 NAMES = ["A", "B", "C", "Never"]
 
@@ -101,24 +102,36 @@ def test_consistency_without_identities_is_undefined(data) -> None:
     assert table["agreement"].isna().all()
 
 
-def test_shifts_are_chi_square_tests_corrected_by_holm(data) -> None:
-    labels, known, partition, _ = data
-    table = measure_prevalence(labels, known, partition, NAMES)
-    shifts = {shift.attribute: shift for shift in find_shifts(table)}
-    raw = []
-    for row in table.head(3).itertuples():
-        counts = [[row.n_positive_train, row.n_known_train - row.n_positive_train],
-                  [row.n_positive_test, row.n_known_test - row.n_positive_test]]  # fmt: skip
-        raw.append(chi2_contingency(counts, correction=False).pvalue)
-        p1, p2 = row.prevalence_train, row.prevalence_test
-        expected = 2 * np.arcsin(np.sqrt(p1)) - 2 * np.arcsin(np.sqrt(p2))
-        assert shifts[row.attribute].effect == pytest.approx(expected)
-    corrected = correct_holm([*raw, 1.0])  # an attribute that never occurs shifts nowhere
-    for name, p_value in zip(NAMES, corrected, strict=True):
-        assert shifts[name].p_value == pytest.approx(p_value)
+def test_imbalance_counts_both_values(data) -> None:
+    labels, known, _, _ = data
+    table = measure_imbalance(labels, known, NAMES).set_index("attribute")
+    for column, name in enumerate(NAMES):
+        values = labels[known[:, column], column]
+        row = table.loc[name]
+        assert (row["n_known"], row["n_positive"]) == (len(values), values.sum())
+        assert row["prevalence"] == pytest.approx(values.mean())
+        counts = np.bincount(values, minlength=2)
+        assert row["majority_share"] == pytest.approx(counts.max() / len(values))
+        if name == "Never":
+            assert np.isnan(row["imbalance_ratio"])
+        else:
+            assert row["imbalance_ratio"] == pytest.approx(counts.max() / counts.min())
 
 
-def test_holm_steps_down_and_keeps_the_order() -> None:
-    assert correct_holm([0.04, 0.01, 0.03]) == pytest.approx([0.06, 0.03, 0.06])
-    assert correct_holm([0.9, 0.8]) == [1.0, 1.0]
-    assert correct_holm([]) == []
+def test_cardinality_leaves_out_images_without_a_known_label() -> None:
+    labels = np.array([[1, 1], [1, 0], [0, 0], [1, 1], [1, 1]], np.uint8)
+    known = np.array([[1, 1], [1, 0], [1, 1], [0, 0], [0, 1]], bool)
+    partition = np.array(["test", "train", "train", "train", "train"], object)
+    table = count_cardinality(labels, known, partition)
+    assert table.to_dict("list") == {
+        "partition": ["train", "train", "test"],
+        "n_positive": [0, 1, 2],
+        "n_images": [1, 2, 1],
+    }
+
+
+def test_identities_of_several_partitions_are_counted_with_their_images() -> None:
+    identity = np.array(["1", "1", "2", "2", "3", None, None], object)
+    partition = np.array(["train", "test", "train", "train", "valid", "train", "test"], object)
+    assert count_shared_identities(identity, partition) == (1, 2)
+    assert count_shared_identities(np.full(7, None, object), partition) == (0, 0)

@@ -1,5 +1,6 @@
 import csv
 import json
+from itertools import chain
 from pathlib import Path
 
 import cv2
@@ -19,8 +20,10 @@ from PIL import Image
 
 from stages.common.errors import FacetError
 from stages.common.params import ExploreParams
+from stages.common.tables import image_files
 from stages.explore.pixels import STATISTICS, measure_picture
 from stages.explore.run import run
+from stages.explore.shifts import COLUMNS
 
 PARAMS = ExploreParams(n_images=6, seed=3)
 
@@ -62,7 +65,37 @@ def test_tables_have_the_agreed_columns_and_numbers(tmp_path: Path) -> None:
         "Male"
     ] == "1.0"
     assert [row["statistic"] for row in read_csv(out / "images.csv")] == list(STATISTICS)
-    assert "1 of 1 images with Goatee are labelled not Male." in summary["findings"]
+    assert summary["n_identities_shared"] == 0
+    odd = "1 of 1 image with Goatee is labelled not Male (100.0 %)."
+    assert odd in summary["findings"]["identities"]
+    imbalance = {row["attribute"]: row for row in read_csv(out / "imbalance.csv")}
+    assert imbalance["Goatee"] == {
+        "attribute": "Goatee",
+        "n_known": "12",
+        "n_positive": "1",
+        "prevalence": "0.083333",
+        "majority_share": "0.916667",
+        "imbalance_ratio": "11.0",
+    }
+    cardinality = read_csv(out / "cardinality.csv")
+    assert sum(int(row["n_images"]) for row in cardinality) == 12
+    assert sum(int(row["n_images"]) * int(row["n_positive"]) for row in cardinality) == 24
+    shifts = read_csv(out / "shifts.csv")
+    assert list(shifts[0]) == COLUMNS
+    assert len(shifts) == 3 * 7
+    bald = shifts[7]
+    assert (bald["attribute"], bald["second"], bald["difference"]) == ("Bald", "test", "0.0")
+    male = shifts[11]
+    assert (male["attribute"], male["difference"], male["effect"]) == ("Male", "-1.0", "-3.141593")
+    assert float(male["p_value"]) == pytest.approx(0.0026998, rel=1e-5)  # z = -3
+
+
+def test_findings_are_logged_line_by_line(tmp_path: Path, caplog) -> None:
+    with caplog.at_level("INFO", logger="stages.explore"):
+        summary = explore(tmp_path, make_rows())
+    assert list(summary["findings"]) == ["labels", "partitions", "pairs", "identities", "pictures"]
+    assert caplog.messages == list(chain.from_iterable(summary["findings"].values()))
+    assert all("\n" not in line for line in caplog.messages)
 
 
 def test_two_runs_write_the_same_bytes(tmp_path: Path) -> None:
@@ -90,7 +123,9 @@ def test_statistics_are_those_of_the_readable_images(tmp_path: Path) -> None:
     gray = [np.asarray(draw_picture(w, h, w).convert("L"), float) for w, h in sizes]
     expected = np.mean([picture.mean() for picture in gray])
     assert table.loc["brightness", "mean"] == pytest.approx(expected, abs=0.5)
-    assert "30 to 60 x 40 to 80 pixels" in summary["findings"][-1]
+    measured, gone = summary["findings"]["pictures"]
+    assert "30 to 60 x 40 to 80 pixels" in measured
+    assert gone == "Left out of these, as they cannot be read: 1 missing."
 
 
 def test_measures_of_simple_pictures() -> None:
@@ -109,10 +144,16 @@ def test_measures_of_simple_pictures() -> None:
 def test_labels_without_images_are_enough(tmp_path: Path) -> None:
     rows = make_rows()
     for row in rows:
-        row.data = None
-    summary = explore(tmp_path, rows)
+        row.data, row.status, row.error = None, "missing", "no such picture in the source"
+    write_download(tmp_path / "download", rows)
+    assert image_files(tmp_path / "download") == []
+    line = run(PARAMS, tmp_path / "download", tmp_path / "out")
+    assert line == "explore: 12 images, 7 attributes, 4 identities, 0 images measured"
+    summary = json.loads((tmp_path / "out" / "summary.json").read_text())
     assert summary["images_sampled"] == 0
-    assert "No images to measure: statistics of pixels were skipped." in summary["findings"]
+    assert summary["findings"]["pictures"] == [
+        "Skipped: sizes, brightness and sharpness, as no picture can be read (12 missing)."
+    ]
     assert read_csv(tmp_path / "out" / "images.csv") == []
 
 
@@ -123,7 +164,16 @@ def test_neither_identities_nor_labels_known(tmp_path: Path) -> None:
     ]
     summary = explore(tmp_path, rows)
     assert (summary["n_identities"], summary["label_cardinality"]) == (0, None)
-    assert "No identities are known: tables about identities are empty." in summary["findings"]
+    assert summary["findings"] == {
+        "labels": [
+            "3 images (3 train) with 7 attributes; 21 labels are missing (100.0 %).",
+            "Skipped: everything about labels, as none is known.",
+        ],
+        "partitions": ["Skipped: comparing partitions, as there is only one."],
+        "pairs": [],
+        "identities": ["Skipped: everything about identities, as none is named."],
+        "pictures": summary["findings"]["pictures"],
+    }
     prevalence = read_csv(tmp_path / "out" / "prevalence.csv")
     assert {row["prevalence_train"] for row in prevalence} == {""}
 

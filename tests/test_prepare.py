@@ -8,13 +8,20 @@ import pytest
 from PIL import Image
 
 from stages.common.errors import FacetError
-from stages.common.files import fresh_folder, read_manifest
+from stages.common.files import read_manifest, write_manifest
 from stages.common.images import crop_resize, decode_rgb
 from stages.common.params import PrepareParams, load_params
 from stages.common.shards import PixelSet, read_partition
-from stages.common.tables import ISSUES, ISSUES_SCHEMA, write_table
-from stages.download.canonical import write_canonical
-from stages.download.official import open_official
+from stages.common.tables import (
+    ANNOTATIONS,
+    ISSUES,
+    ISSUES_SCHEMA,
+    annotations_schema,
+    image_files,
+    read_annotations,
+    write_table,
+)
+from stages.download.run import run as run_download
 from stages.prepare.policy import decide
 from stages.prepare.run import run
 from tests.official_files import ATTRIBUTES, OfficialFolder, encode_jpeg, folder_bytes
@@ -26,8 +33,9 @@ SIZES = {"crop_height_px": 40, "crop_width_px": 36, "height_px": 20, "width_px":
 def make_params(**changes: Any) -> PrepareParams:
     policy = {**SHIPPED.policy.model_dump(), **changes.pop("policy", {})}
     subset = {**SHIPPED.subset.model_dump(), **changes.pop("subset", {})}
-    values = {**SHIPPED.model_dump(), **SIZES, **changes, "policy": policy, "subset": subset}
-    return PrepareParams.model_validate(values)
+    resplit = {**SHIPPED.resplit.model_dump(), **changes.pop("resplit", {})}
+    nested = {"policy": policy, "subset": subset, "resplit": resplit}
+    return PrepareParams.model_validate({**SHIPPED.model_dump(), **SIZES, **changes, **nested})
 
 
 def make_issues(*rows: tuple[Any, ...]) -> pd.DataFrame:
@@ -43,8 +51,9 @@ class Workspace:
         self.folder = folder
         official.write(folder / "in")
         self.download, self.audit = folder / "download", folder / "audit"
-        with fresh_folder(self.download) as out, open_official(folder / "in") as source:
-            write_canonical(source, out, "files")
+        shipped = load_params(Path(__file__).parents[1] / "params.yaml").download
+        source = {"source": "files", "path": str(folder / "in")}
+        run_download(shipped.model_copy(update=source), self.download)
         self.audit.mkdir()
         write_table(issues, self.audit / ISSUES, ISSUES_SCHEMA)
 
@@ -76,6 +85,21 @@ def test_shards_hold_pixels_labels_and_identities(tmp_path: Path) -> None:
     assert parts[0].identities[:4] == ["100", "100", "100", "101"]
     manifest = read_manifest(out)
     assert (manifest["height_px"], manifest["width_px"]) == (20, 18)
+
+
+@pytest.mark.parametrize("n_known", [0, 5], ids=["no identities", "some identities"])
+def test_identities_may_be_unknown(tmp_path: Path, n_known: int) -> None:
+    official = OfficialFolder()
+    official.identity = None
+    workspace = Workspace(tmp_path, official, make_issues())
+    annotations, attributes = read_annotations(workspace.download)
+    identities = ["7"] * n_known + [None] * (30 - n_known)
+    annotations["identity"] = pd.Series(identities, dtype="str")
+    schema = annotations_schema(attributes)
+    write_table(annotations, workspace.download / ANNOTATIONS, schema)
+    write_manifest(workspace.download, {"attributes": attributes})
+    part = read_partition(workspace.prepare(make_params()), "train")
+    assert part.identities == identities[:18]
 
 
 def test_two_runs_give_the_same_bytes(tmp_path: Path) -> None:
@@ -113,6 +137,59 @@ def test_subset_is_seeded_and_counted(tmp_path: Path) -> None:
     assert read_partition(first, "train").image_ids != read_partition(other, "train").image_ids
     with pytest.raises(FacetError, match=r"subset\.train: expected at most 18.*got 19"):
         workspace.prepare(make_params(subset={"train": 19}))
+
+
+@pytest.mark.parametrize("seed", [7, 8, 9])
+def test_a_subset_keeps_the_shares_of_all_chosen_attributes(tmp_path: Path, seed: int) -> None:
+    official = OfficialFolder(n_images=300)  # 180, 60 and 60
+    workspace = Workspace(tmp_path, official, make_issues())
+    out = workspace.prepare(make_params(subset={"train": 45, "valid": 0.5, "test": 6}, seed=seed))
+    bounds = {"train": (0, 180, 45), "valid": (180, 240, 30), "test": (240, 300, 6)}
+    for partition, (start, stop, n) in bounds.items():
+        part = read_partition(out, partition, pixels=False)
+        assert len(part.image_ids) == n
+        wanted = official.values[start:stop].mean(0) * n
+        assert np.abs(part.labels.sum(0) - wanted).max() < 1
+
+
+def keep_partitions(official: OfficialFolder, code: int) -> OfficialFolder:
+    """All images in one partition."""
+    official.partition = [f"{line.split()[0]} {code}" for line in official.partition]
+    return official
+
+
+def test_a_set_without_training_images_is_written(tmp_path: Path) -> None:
+    official = keep_partitions(OfficialFolder(), 2)
+    issues = make_issues(("000002.jpg", "exact_duplicate", None, "000001.jpg", True))
+    workspace = Workspace(tmp_path, official, issues)
+    out = workspace.prepare(make_params(subset={"train": 0.5}))
+    assert read_manifest(out)["n_by_partition"] == {"train": 0, "valid": 0, "test": 30}
+    assert read_partition(out, "test").image_ids == sorted(official.images)
+    assert read_partition(out, "train").pixels.shape == (0, 20, 18, 3)
+    assert [path.name for path in out.glob("*.parquet")] == ["test-00000-of-00001.parquet"]
+
+
+def test_labels_without_pictures_are_refused(tmp_path: Path) -> None:
+    workspace = Workspace(tmp_path, OfficialFolder(), make_issues())
+    annotations, attributes = read_annotations(workspace.download)
+    annotations["status"] = "missing"
+    schema = annotations_schema(attributes)
+    write_table(annotations, workspace.download / ANNOTATIONS, schema)
+    for path in image_files(workspace.download):
+        path.unlink()
+    write_manifest(workspace.download, {"attributes": attributes})
+    with pytest.raises(FacetError, match=r"got no readable images \(30 of 30 are missing\)"):
+        workspace.prepare(make_params(subset={"train": 5}))
+    assert not (tmp_path / "prepare").exists()
+
+
+def test_a_policy_that_leaves_nothing(tmp_path: Path) -> None:
+    official = keep_partitions(OfficialFolder(), 0)
+    found = [(image_id, "label_rule", "Bald", None, True) for image_id in sorted(official.images)]
+    workspace = Workspace(tmp_path, official, make_issues(*found))
+    whole = {"crop_height_px": None, "crop_width_px": None, "height_px": None, "width_px": None}
+    with pytest.raises(FacetError, match=r"prepare\.policy: .* drops all 30"):
+        workspace.prepare(make_params(policy={"label_rule": "drop"}, **whole))
 
 
 ISSUES_OF_ALL_KINDS = make_issues(

@@ -132,6 +132,31 @@ def test_tables_are_complete_without_script(open_page):
     assert page.locator("#table-test button").count() == 0
 
 
+def test_table_of_shifts_sorts_by_effect_and_chance(open_page):
+    page = open_page("explore")
+    page.locator("table.shifts").nth(1).evaluate("table => table.closest('details').open = true")
+    table = page.locator("table.shifts").nth(1)
+    for column_index in (4, 6):
+        head = table.locator("thead th").nth(column_index)
+        head.get_by_role("button").click()
+        assert head.get_attribute("aria-sort") == "descending"
+        cells = table.locator(f"tbody tr > :nth-child({column_index + 1})")
+        values = cells.evaluate_all("cells => cells.map((cell) => Number(cell.dataset.value))")
+        assert len(values) == 10
+        assert values == sorted(values, reverse=True)
+
+
+def test_a_mean_face_leads_to_its_samples(open_page):
+    page = open_page("faces", 390)
+    page.get_by_role("link", name="Smiling").click()
+    card = page.locator(".sheet:target")
+    assert card.locator("h3").inner_text() == "Smiling"
+    assert card.evaluate("card => Math.abs(card.getBoundingClientRect().top) < 100")
+    strips = card.locator("img").evaluate_all("all => all.map((img) => img.clientWidth)")
+    assert len(strips) == 2
+    assert all(200 < width_px <= 390 for width_px in strips)
+
+
 def test_dark_mode_changes_page_and_charts(open_page):
     colors = {}
     for scheme in ("light", "dark"):

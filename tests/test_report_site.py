@@ -8,11 +8,13 @@ from html.parser import HTMLParser
 from itertools import pairwise
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from report_fabric import Recipe, fabricate
 
 from stages.common.errors import FacetError
 from stages.common.params import ReportParams
+from stages.report.page_explore import MAX_MAPPED, choose_mapped
 from stages.report.run import PAGES, run
 
 PARAMS = ReportParams(title="Facet", n_gallery=4)
@@ -62,7 +64,7 @@ def site(tmp_path_factory) -> dict[str, str]:
 def test_closing_line_counts_what_was_shown(tmp_path):
     line = run(PARAMS, **fabricate(tmp_path, SMALL))
     assert re.fullmatch(
-        r"report: 5 pages \(\d\.\d MB\) about 120 images, \d+ findings, "
+        r"report: 6 pages \(\d\.\d MB\) about 120 images, \d+ findings, "
         r"evaluated on valid and test",
         line,
     )
@@ -189,6 +191,59 @@ def test_without_findings(tmp_path):
     assert "nothing found" in pages["index"]
 
 
+def test_explore_shows_findings_shifts_imbalance_and_cardinality(site):
+    page = site["explore"]
+    text = Elements(page).text
+    assert "Young is in 78.1\u202f% of the images" in page
+    assert "Pairs of attributes" not in text.split("How frequent")[0]  # a topic without findings
+    assert re.search(r"From train to test: \d+ of 8 attributes differ beyond chance, \d+ of", text)
+    assert page.count('class="sortable pin shifts"') == 3
+    rows = re.findall(r'<tr><th scope="row" class="name">Young</th>(.*?)</tr>', page)
+    tested = [re.findall(r"<td[^>]*>(.*?)</td>", row) for row in rows]
+    tested = [cells for cells in tested if len(cells) == 7]
+    assert len(tested) == 3
+    for first, second, difference, h, z, p_images, p_identities in tested:
+        assert [first[-2:], second[-2:]] == ["\u202f%"] * 2
+        assert difference[0] in "+\u22120"
+        assert re.fullmatch(r"\u2212?\d\.\d\d", h)
+        assert re.fullmatch(r"\u2212?\d+\.\d", z)
+        for p_value in (p_images, p_identities):
+            assert re.fullmatch(r"<0\.001|&lt;0\.001|[01]\.\d{3}", p_value)
+    imbalance = re.search(r'id="imbalance">.*?</table>', page, re.DOTALL)
+    assert imbalance is not None
+    assert imbalance[0].count('<th scope="row"') == 8
+    cardinality = text.split("Label cardinality")[1]
+    assert [int(n) for n in re.findall(r"(?:train|valid|test|all) (\d+) ", cardinality)[:4]] == [
+        78, 12, 30, 120,
+    ]  # fmt: skip
+    assert "Conditional probabilities as a map" in text
+    assert re.search(r"All 2[18] pairs as a table", text)
+
+
+def test_empty_tables_of_explore_leave_sections_that_say_so(tmp_path):
+    paths = fabricate(tmp_path, SMALL)
+    for name in ("shifts", "cardinality", "cooccurrence", "identities", "imbalance"):
+        table = paths["explore_reports"] / f"{name}.csv"
+        table.write_text(table.read_text().splitlines()[0] + "\n")
+    run(PARAMS, **paths)
+    text = Elements((paths["out"] / "explore.html").read_text(encoding="utf-8")).text
+    assert "There is nothing to compare" in text
+    assert text.count("No label is known.") == 2
+    assert "No pair of attributes has known labels" in text
+
+
+def test_maps_of_pairs_show_the_strongest_of_many_attributes():
+    names = [f"A{k}" for k in range(100)]
+    strongest = [(f"A{99 - 2 * k}", f"A{k}") for k in range(40)] + [("A50", "A98")]
+    pairs = pd.DataFrame(strongest, columns=["attribute_a", "attribute_b"])
+    mapped = choose_mapped(pairs, names)
+    assert len(mapped) == MAX_MAPPED
+    assert {"A99", "A0", "A41", "A29"} <= set(mapped)
+    assert "A98" not in mapped
+    assert mapped == [name for name in names if name in set(mapped)]
+    assert choose_mapped(pairs, names[:60]) == names[:60]
+
+
 def test_one_epoch_and_one_attribute(tmp_path):
     pages = build(tmp_path, replace(SMALL, n_epochs=1, attributes={"Smiling": 0.5}))
     assert "saw 78 images in each of 1 epoch." in Elements(pages["training"]).text
@@ -201,14 +256,14 @@ def test_demo_says_that_its_faces_are_drawn(site):
     assert "non-commercial" not in site["index"]
 
 
-def test_photographs_with_celeba_labels_carry_its_licence_and_are_called_a_subset(tmp_path):
-    names = dict.fromkeys(("5_o_Clock_Shadow", "Mouth_Slightly_Open", "Wearing_Lipstick"), 0.4)
-    recipe = replace(SMALL, source="files", attributes=names | {"Young": 0.8})
+def test_a_part_of_celeba_carries_its_licence_and_is_called_a_subset(tmp_path):
+    recipe = replace(SMALL, source="files", celeba={"extent": "part", "official": []})
     pages = build(tmp_path, recipe)
     index = Elements(pages["index"]).text
     assert "non-commercial research only" in index
     assert "test 30 of CelebA's 19,962 images" in index
     assert "train 78 of CelebA's 162,770 images" in index
+    assert "CelebA, a part of it" in index
     assert "Drawn faces" not in index
     assert "Self-check" not in pages["audit"]
 
@@ -267,7 +322,7 @@ def test_command_line_renders_the_site(tmp_path):
         timeout=120,
     )
     assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith("report: 5 pages")
+    assert done.stdout.startswith("report: 6 pages")
     assert (paths["out"] / "index.html").exists()
 
 

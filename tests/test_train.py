@@ -1,3 +1,4 @@
+import hashlib
 import math
 from itertools import pairwise
 from pathlib import Path
@@ -13,7 +14,7 @@ from stages.common.files import read_json, write_manifest
 from stages.common.losses import bce, focal
 from stages.common.networks import NETWORKS, build_network, count_parameters, normalise
 from stages.common.params import TrainParams, load_params
-from stages.common.shards import ShardWriter, shard_schema
+from stages.common.shards import ShardWriter, read_partition, shard_schema
 from stages.train import loop
 from stages.train.checkpoint import Checkpoint, training_key
 from stages.train.loop import draw_epoch, flip_images
@@ -67,6 +68,43 @@ def test_learns_what_can_be_seen(prepare: Path, tmp_path: Path) -> None:
     train(prepare, tmp_path, make_params(n_epochs=8))
     summary = read_json(tmp_path / "reports" / "summary.json")
     assert summary["valid_accuracy"] > summary["valid_majority"] + 0.15
+
+
+@pytest.mark.parametrize(
+    ("n_by_partition", "expected"),
+    [
+        pytest.param((0, 0, 9), "no training images: this set can be evaluated, not", id="test"),
+        pytest.param(
+            (0, 5, 9), "no training images: this set can be evaluated, not", id="no train"
+        ),
+        pytest.param((1, 5, 9), "expected at least 2 training images; got 1", id="one image"),
+        pytest.param(
+            (9, 0, 9), r"no validation images: set prepare\.resplit\.valid", id="no valid"
+        ),
+    ],
+)
+def test_sets_without_a_partition_are_refused_before_anything_is_read(
+    tmp_path: Path, n_by_partition: tuple[int, ...], expected: str
+) -> None:
+    prepare = tmp_path / "prepare"
+    prepare.mkdir()
+    counts = dict(zip(("train", "valid", "test"), n_by_partition, strict=True))
+    write_manifest(prepare, {"n_by_partition": counts})  # no shards, not even attributes
+    with pytest.raises(FacetError, match=expected):
+        train(prepare, tmp_path, make_params())
+
+
+def test_model_json_names_the_data_and_its_majority(prepare: Path, tmp_path: Path) -> None:
+    train(prepare, tmp_path, make_params(n_epochs=1))
+    model = read_json(tmp_path / "train" / "model" / "model.json")
+    digest = hashlib.sha256((prepare / "manifest.json").read_bytes()).hexdigest()
+    assert model["data_sha256"] == digest
+    learned = read_partition(prepare, "train")
+    expected = [
+        int(learned.labels[known, column].mean() > 0.5)
+        for column, known in enumerate(learned.mask.T)
+    ]
+    assert model["majority_class"] == expected
 
 
 def test_two_runs_give_the_same_bytes(prepare: Path, tmp_path: Path) -> None:

@@ -15,6 +15,9 @@ Share = Annotated[float, Field(ge=0.0, le=0.25)]
 Pixels = Annotated[int, Field(ge=16, le=2048)]
 Bits = Annotated[int, Field(ge=0, le=20)]
 Count = Annotated[int, Field(ge=1)]
+FileName = Annotated[str, Field(pattern=r"^[\w-][\w.-]*$")]
+DriveId = Annotated[str, Field(pattern=r"^[\w-]+$")]
+Address = Annotated[str, Field(pattern=r"^https?://\S+$")]
 ImagePolicy = Literal["drop", "keep"]
 LabelPolicy = Literal["drop", "mask", "keep"]
 
@@ -45,12 +48,34 @@ class DemoParams(Section):
     faults: DemoFaults
 
 
+class SplitParams(Section):
+    """Shares of the partitions that are made where a source has none; the rest is train."""
+
+    valid: Annotated[float, Field(gt=0.0, lt=0.5)]
+    test: Annotated[float, Field(gt=0.0, lt=0.5)]
+    seed: Annotated[int, Field(ge=0, lt=2**32)]
+
+
 class DownloadParams(Section):
     """Where the data comes from."""
 
-    source: Literal["demo", "files"]
+    source: Literal["demo", "files", "kaggle", "huggingface", "google_drive", "url"]
     path: str | None
+    kaggle: Annotated[str, Field(pattern=r"^[\w.-]+/[\w.-]+(/versions/\d+)?$")]
+    huggingface: Annotated[str, Field(pattern=r"^[\w.-]+/[\w.-]+(@[\w./+-]+)?$")]
+    google_drive: Annotated[dict[FileName, DriveId], Field(min_length=1)]
+    url: Address | Annotated[list[Address], Field(min_length=1)] | None
+    split: SplitParams
     demo: DemoParams
+
+    @model_validator(mode="after")
+    def check_url(self) -> Self:
+        """`url` needs an address."""
+        if self.source == "url" and self.url is None:
+            raise ValueError(
+                "download.url: expected an address, as download.source is url; got null"
+            )
+        return self
 
     @model_validator(mode="after")
     def check_path(self) -> Self:
@@ -88,6 +113,13 @@ class SubsetParams(Section):
     test: Annotated[int, Field(ge=1)] | Annotated[float, Field(gt=0.0, lt=1.0)] | None
 
 
+class ResplitParams(Section):
+    """Validation images taken from train in place of the source's own."""
+
+    valid: Annotated[float, Field(gt=0.0, lt=1.0)] | None
+    by_identity: bool
+
+
 class PolicyParams(Section):
     """What to do with a training image (drop, keep) or its doubted label (mask) per check."""
 
@@ -104,6 +136,7 @@ class PrepareParams(Section):
 
     attributes: Literal["all"] | Annotated[list[str], Field(min_length=1)]
     subset: SubsetParams
+    resplit: ResplitParams
     crop_height_px: Pixels | None
     crop_width_px: Pixels | None
     height_px: Pixels | None
@@ -120,6 +153,16 @@ class PrepareParams(Section):
                 raise ValueError(f"prepare.{name} and prepare.{other}: expected both or neither")
         if self.attributes != "all" and len(set(self.attributes)) != len(self.attributes):
             raise ValueError("prepare.attributes: expected every attribute once")
+        return self
+
+    @model_validator(mode="after")
+    def check_resplit(self) -> Self:
+        """A valid that comes out of train has no subset of its own."""
+        if self.resplit.valid is not None and self.subset.valid is not None:
+            raise ValueError(
+                "prepare.subset.valid: expected null, as prepare.resplit.valid takes the "
+                f"validation images from train; got {self.subset.valid}"
+            )
         return self
 
 

@@ -1,7 +1,6 @@
 """Shards of pixels: Parquet with fixed-size binary pixels, labels and a label mask."""
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -159,18 +158,6 @@ def read_partition(prepare: Path, partition: str, pixels: bool = True) -> PixelS
     if row != n_images:
         raise FacetError(f"{prepare}: expected {n_images} images of {partition}; got {row}")
     return PixelSet(image_ids, identities, image, labels, mask.astype(bool))
-
-
-def select_rows(part: PixelSet, rows: Sequence[int] | np.ndarray) -> PixelSet:
-    """The pictures at `rows`, in that order."""
-    rows = np.asarray(rows, dtype=np.int64)
-    return PixelSet(
-        [part.image_ids[row] for row in rows],
-        [part.identities[row] for row in rows],
-        part.pixels[rows],
-        part.labels[rows],
-        part.mask[rows],
-    )
 
 
 def _fixed_lists(column: Any, n: int) -> np.ndarray:

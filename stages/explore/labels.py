@@ -1,4 +1,4 @@
-"""Tables about labels: prevalence per partition, pairs of attributes, agreement in identities."""
+"""Tables about labels: prevalence, imbalance, cardinality, pairs of attributes, identities."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -77,6 +77,60 @@ def measure_cooccurrence(
     )
 
 
+def measure_imbalance(
+    labels: NDArray[np.uint8], known: NDArray[np.bool_], attributes: Sequence[str]
+) -> pd.DataFrame:
+    """How unequal the two values of each attribute are, over all partitions.
+
+    Returns:
+        A rows: n_known, n_positive, prevalence, majority_share (share of the commoner value) and
+        imbalance_ratio (images with the commoner value for each with the rarer); NaN where no
+        label is known, the ratio also where there is one value only.
+    """
+    n_known = known.sum(0)
+    n_positive = (labels.astype(bool) & known).sum(0)
+    n_major = np.maximum(n_positive, n_known - n_positive)
+    return pd.DataFrame(
+        {
+            "attribute": list(attributes),
+            "n_known": n_known,
+            "n_positive": n_positive,
+            "prevalence": divide(n_positive, n_known),
+            "majority_share": divide(n_major, n_known),
+            "imbalance_ratio": divide(n_major, n_known - n_major),
+        }
+    )
+
+
+def count_cardinality(
+    labels: NDArray[np.uint8], known: NDArray[np.bool_], partition: NDArray[np.object_]
+) -> pd.DataFrame:
+    """How many images of each partition bear how many attributes.
+
+    Images without any known label take no part; an unknown label counts as none.
+
+    Returns:
+        Columns partition, n_positive, n_images; the counts that occur, in order.
+    """
+    n_positive = (labels.astype(bool) & known).sum(1)
+    labelled = known.any(1)
+    rows = []
+    for name in PARTITIONS:
+        values, n_images = np.unique(n_positive[labelled & (partition == name)], return_counts=True)
+        rows += [(name, int(a), int(b)) for a, b in zip(values, n_images, strict=True)]
+    return pd.DataFrame(rows, columns=["partition", "n_positive", "n_images"])
+
+
+def count_shared_identities(
+    identity: NDArray[np.object_], partition: NDArray[np.object_]
+) -> tuple[int, int]:
+    """Identities with images in more than one partition, and the images of these identities."""
+    frame = pd.DataFrame({"identity": identity, "partition": partition}).dropna()
+    groups = frame.groupby("identity")["partition"].agg(["nunique", "size"])
+    shared = groups[groups["nunique"] > 1]
+    return len(shared), int(shared["size"].sum())
+
+
 def count_identities(identity: NDArray[np.object_]) -> pd.DataFrame:
     """How many identities have how many images: columns n_images, n_identities."""
     named = [value for value in identity if isinstance(value, str)]
@@ -111,7 +165,7 @@ def measure_consistency(
     return pd.DataFrame(rows, columns=["attribute", "n_identities", "agreement"])
 
 
-def divide(top: NDArray, bottom: NDArray) -> NDArray[np.float64]:
+def divide(top: NDArray | float, bottom: NDArray) -> NDArray[np.float64]:
     """Top / bottom, NaN where the bottom is 0."""
     bottom = np.asarray(bottom, np.float64)
     return np.divide(top, bottom, out=np.full(bottom.shape, np.nan), where=bottom != 0)

@@ -1,43 +1,146 @@
-"""What the tables say, in sentences with numbers."""
+"""What the tables say, in sentences with numbers, true for any attributes and partitions."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from stages.common.tables import PARTITIONS
-from stages.explore.labels import divide
-from stages.explore.shifts import find_shifts
+from stages.explore.words import (
+    write_count,
+    write_counted,
+    write_list,
+    write_number,
+    write_percent,
+    write_signed,
+)
 
+FREQUENT, RARE = 0.70, 0.05
+MAX_ALPHA = 0.05
 #: Cohen calls h = 0.2 small; below, a difference can be certain and still not matter.
 SMALL_EFFECT = 0.2
-MAX_ALPHA = 0.01
-BEARDS = ("5_o_Clock_Shadow", "Goatee", "Mustache", "Sideburns")
+#: One attribute nearly always brings the other where P(b | a) and phi are at least these.
+NEARLY_ALWAYS, CLEAR_PHI = 0.95, 0.1
 
 
-def describe_balance(prevalence: pd.DataFrame) -> Iterator[str]:
-    """How unbalanced the attributes are, and which are the rarest and the commonest."""
-    known, positive = (
-        sum(
-            (prevalence[f"{kind}_{name}"] for name in PARTITIONS if f"{kind}_{name}" in prevalence),
-            start=pd.Series(0, index=prevalence.index),
-        )
-        for kind in ("n_known", "n_positive")
-    )
-    share = pd.Series(divide(positive.to_numpy(), known.to_numpy()), prevalence["attribute"])
-    share = share.dropna().sort_values(kind="stable")
-    if share.empty:
+def describe_size(partition: NDArray[np.object_], known: NDArray[np.bool_]) -> Iterator[str]:
+    """How many images each partition has, and how many labels are missing."""
+    sizes = [
+        f"{write_count(n)} {name}" for name in PARTITIONS if (n := int((partition == name).sum()))
+    ]
+    images, n_missing = write_counted(len(partition), "image"), int((~known).sum())
+    missing = "no label is missing"
+    if n_missing:
+        labels = write_counted(n_missing, "label is missing", "labels are missing")
+        missing = f"{labels} ({write_percent(n_missing / known.size)})"
+    attributes = write_counted(known.shape[1], "attribute")
+    yield f"{images} ({', '.join(sizes)}) with {attributes}; {missing}."
+
+
+def describe_frequency(imbalance: pd.DataFrame) -> Iterator[str]:
+    """Which attributes most images bear and which hardly any."""
+    table = imbalance.dropna(subset="prevalence").sort_values("prevalence", kind="stable")
+    if table.empty:
+        yield "Skipped: everything about labels, as none is known."
         return
-    majority = np.maximum(share, 1 - share)
-    rare = int((np.minimum(share, 1 - share) < 0.1).sum())
-    yield (
-        f"Always guessing each attribute's commoner value is right for {majority.mean():.1%} of "
-        f"the labels; in {rare} of {len(share)} attributes the rarer value has less than 10 %."
+    common, rare = (
+        table[table["prevalence"] > FREQUENT].iloc[::-1],
+        table[table["prevalence"] < RARE],
     )
-    ends = [f"{name} ({value:.1%})" for name, value in share.items()]
-    yield f"Rarest attributes: {', '.join(ends[:3])}."
-    yield f"Most frequent attributes: {', '.join(ends[::-1][:3])}."
+    for rows, limit in (
+        (common, f"more than {100 * FREQUENT:.0f} %"),
+        (rare, f"less than {100 * RARE:.0f} %"),
+    ):
+        subject = f"{len(rows) or 'None'} of {write_counted(len(table), 'attribute')}"
+        verb = "are" if len(rows) > 1 else "is"
+        names = [f"{row.attribute} ({write_percent(row.prevalence)})" for row in rows.itertuples()]
+        yield f"{subject} {verb} in {limit} of the images{': ' * bool(names)}{write_list(names)}."
+
+
+def describe_imbalance(imbalance: pd.DataFrame) -> Iterator[str]:
+    """How far the commoner value of each attribute outweighs the rarer."""
+    table = imbalance.dropna(subset="majority_share")
+    if table.empty:
+        return
+    rare = int((table["majority_share"] > 0.9).sum())
+    yield (
+        "Always guessing each attribute's commoner value is right for "
+        f"{write_percent(table['majority_share'].mean())} of the labels, the mean over "
+        f"{write_counted(len(table), 'attribute')}; in {rare} of them the rarer value has less "
+        "than 10 %."
+    )
+    ranked = table.dropna(subset="imbalance_ratio").sort_values("imbalance_ratio", kind="stable")
+    if len(ranked) >= 2:
+        low, high = ranked.iloc[0], ranked.iloc[-1]
+        yield (
+            f"The most imbalanced attribute is {high['attribute']} "
+            f"({high['imbalance_ratio']:,.1f} images with the commoner value for each with the "
+            f"rarer), the most balanced {low['attribute']} ({low['imbalance_ratio']:,.2f})."
+        )
+    constant = table.loc[table["imbalance_ratio"].isna(), "attribute"].tolist()
+    if constant:
+        yield f"The same value in every image: {write_list(constant)}."
+
+
+def describe_cardinality(cardinality: pd.DataFrame) -> Iterator[str]:
+    """How many attributes an image bears."""
+    if cardinality.empty:
+        return
+    counts, n = cardinality["n_positive"], cardinality["n_images"]
+    mean, low, high = np.average(counts, weights=n), counts.min(), counts.max()
+    median = np.median(np.repeat(counts, n))
+    by_partition = [
+        f"{name} {np.average(rows['n_positive'], weights=rows['n_images']):.2f}"
+        for name in PARTITIONS
+        if len(rows := cardinality[cardinality["partition"] == name])
+    ]
+    yield (
+        f"An image bears {mean:.2f} attributes on average, {low} to {high}, median {median:g} "
+        f"({', '.join(by_partition)})."
+    )
+
+
+def describe_shifts(shifts: pd.DataFrame) -> Iterator[str]:
+    """Attributes whose prevalence differs between two partitions beyond chance."""
+    if shifts.empty:
+        yield "Skipped: comparing partitions, as there is only one."
+    for (first, second), rows in shifts.groupby(["first", "second"], sort=False):
+        tests = rows.dropna(subset="p_corrected")
+        if tests.empty:
+            continue
+        tests = tests.loc[tests["effect"].abs().sort_values(ascending=False, kind="stable").index]
+        sure = tests[tests["p_corrected"] < MAX_ALPHA]
+        how = (
+            f"(two-proportion z-test, p < {MAX_ALPHA} after Holm's correction for "
+            f"{write_counted(len(tests), 'test')})"
+        )
+        of_all = f"of {write_counted(len(tests), 'attribute')}"
+        if sure.empty:
+            yield f"From {first} to {second} none {of_all} differs beyond chance {how}."
+            continue
+        n_large = int((sure["effect"].abs() >= SMALL_EFFECT).sum())
+        yield (
+            f"From {first} to {second} {len(sure)} {of_all} "
+            f"{'differs' if len(sure) == 1 else 'differ'} beyond chance {how}, "
+            f"{n_large or 'none'} of them by at least a small effect (Cohen's |h| of "
+            f"{SMALL_EFFECT} or more)."
+        )
+        for word, some in (("More", sure[sure["z"] > 0]), ("Less", sure[sure["z"] < 0])):
+            names = [
+                f"{row.attribute} ({write_number(row.p_first)} to {write_percent(row.p_second)})"
+                for row in some.itertuples()
+            ]
+            if names:
+                yield f"{word} frequent in {second} than in {first}: {write_list(names)}."
+        if sure["p_identities"].notna().any():
+            names = sure.loc[sure["p_identities"] < MAX_ALPHA, "attribute"].tolist()
+            yield (
+                f"With identities, not images, as what was drawn at random (images of one "
+                f"identity are alike), {len(names) or 'none'} of these {len(sure)} "
+                f"{'remain' if len(names) > 1 else 'remains'}{': ' * bool(names)}"
+                f"{write_list(names)}."
+            )
 
 
 def describe_pairs(cooccurrence: pd.DataFrame, n_pairs: int = 3) -> Iterator[str]:
@@ -48,97 +151,82 @@ def describe_pairs(cooccurrence: pd.DataFrame, n_pairs: int = 3) -> Iterator[str
         ("Strongest exclusions", table[table["phi"] < 0]),
     ):
         named = [
-            f"{row.attribute_a} and {row.attribute_b} ({row.phi:+.2f})"
+            f"{row.attribute_a} and {row.attribute_b} ({write_signed(row.phi)})"
             for row in rows.head(n_pairs).itertuples()
         ]
         if named:
             yield f"{word} (phi): {', '.join(named)}."
-
-
-def describe_shifts(prevalence: pd.DataFrame, n_named: int = 5) -> Iterator[str]:
-    """Attributes whose prevalence differs between partitions, surely and noticeably."""
-    tests = find_shifts(prevalence)
-    if not tests:
-        return
-    sure = [shift for shift in tests if shift.p_value < MAX_ALPHA]
-    large = [shift for shift in sure if abs(shift.effect) >= SMALL_EFFECT]
-    yield (
-        f"Of {len(tests)} comparisons of prevalence between two partitions {len(sure)} differ "
-        f"significantly (two-proportion z-test, Holm-corrected p < {MAX_ALPHA}), {len(large)} of "
-        f"them by at least a small effect (Cohen's |h| >= {SMALL_EFFECT})."
-    )
-    for shift in large[:n_named]:
-        yield (
-            f"{shift.attribute} shifts from {shift.p_first:.1%} in {shift.first} to "
-            f"{shift.p_second:.1%} in {shift.second} (h = {shift.effect:+.2f})."
+    clear = table[table["phi"] >= CLEAR_PHI]
+    given = [
+        (share, f"with {a} {write_percent(share)} bear {b}")
+        for row in clear.itertuples()
+        for a, b, share in (
+            (row.attribute_a, row.attribute_b, row.p_b_given_a),
+            (row.attribute_b, row.attribute_a, row.p_a_given_b),
         )
+        if share >= NEARLY_ALWAYS
+    ]
+    if given:
+        given.sort(key=lambda entry: (-entry[0], entry[1]))
+        yield f"Of the images {write_list([text for _, text in given], 5)}."
 
 
-def describe_identities(sizes: pd.DataFrame, consistency: pd.DataFrame) -> Iterator[str]:
-    """How many images identities have, and the attributes they agree about most and least."""
+def describe_identities(
+    sizes: pd.DataFrame, shared: tuple[int, int], consistency: pd.DataFrame, n_partitions: int
+) -> Iterator[str]:
+    """How many images identities have, in how many partitions, and on what they agree."""
     if sizes.empty:
-        yield "No identities are known: tables about identities are empty."
+        yield "Skipped: everything about identities, as none is named."
         return
     images = np.repeat(sizes["n_images"].to_numpy(), sizes["n_identities"].to_numpy())
-    yield (
-        f"{len(images)} identities with {images.min()} to {images.max()} images, median "
-        f"{np.median(images):g}; {int((images == 1).sum())} of them have one image only."
-    )
+    single = int((images == 1).sum())
+    one = "has one image only" if single == 1 else "have one image only"
+    low, high = int(images.min()), int(images.max())
+    each = f"{write_count(low)} to {write_count(high)} images, median {np.median(images):g}; "
+    each += f"{write_count(single) if single else 'none'} of them {one}"
+    if low == high:
+        each = f"{write_counted(low, 'image')} each"
+    yield f"{write_counted(len(images), 'identity', 'identities')} with {each}."
+    if shared[0]:
+        occurs = write_counted(shared[0], "identity occurs", "identities occur")
+        yield f"{occurs} in more than one partition, with {write_counted(shared[1], 'image')}."
+    elif n_partitions > 1:
+        yield "No identity occurs in more than one partition."
     table = consistency.dropna(subset="agreement").sort_values("agreement", kind="stable")
     if len(table) >= 2:
-        low, high = table.iloc[0], table.iloc[-1]
+        least, most = table.iloc[0], table.iloc[-1]
         yield (
-            f"Images of one identity agree most about {high['attribute']} "
-            f"({high['agreement']:.1%}) and least about {low['attribute']} "
-            f"({low['agreement']:.1%})."
+            f"Images of one identity agree most about {most['attribute']} "
+            f"({write_percent(most['agreement'])} share the commoner value) and least about "
+            f"{least['attribute']} ({write_percent(least['agreement'])})."
         )
 
 
-def describe_contradictions(
-    labels: NDArray[np.uint8],
-    known: NDArray[np.bool_],
-    identity: NDArray[np.object_],
-    attributes: Sequence[str],
-) -> Iterator[str]:
-    """Labels of Male that other labels, or the identity's other images, contradict."""
-    if "Male" not in attributes:
-        return
-    place = {name: k for k, name in enumerate(attributes)}
-    male, has_male = labels[:, place["Male"]] == 1, known[:, place["Male"]]
-    beards = [place[name] for name in BEARDS if name in place]
-    if beards:
-        bearded = ((labels[:, beards] == 1) & known[:, beards]).any(1)
-        n_odd = int((bearded & has_male & ~male).sum())
-        names = ", ".join(attributes[k] for k in beards)
-        yield f"{n_odd} of {int(bearded.sum())} images with {names} are labelled not Male."
-    named = np.array([isinstance(value, str) for value in identity], bool) & has_male
-    if named.any():
-        codes, names_of = pd.factorize(identity[named])
-        n_all = np.bincount(codes, minlength=len(names_of))
-        n_male = np.bincount(codes, weights=male[named], minlength=len(names_of))
-        minority = np.minimum(n_male, n_all - n_male).astype(int)
-        yield (
-            f"{int((minority > 0).sum())} identities hold both values of Male "
-            f"({int(minority.sum())} images on the minority side)."
-        )
-
-
-def describe_pixels(pixels: pd.DataFrame) -> Iterator[str]:
-    """Sizes and the usual range of brightness, or that there were no pictures to measure."""
+def describe_pixels(pixels: pd.DataFrame, n_missing: int, n_unreadable: int) -> Iterator[str]:
+    """Sizes, brightness and sharpness, and which pictures could not be measured."""
+    gone = [
+        write_count(n) + word
+        for n, word in ((n_missing, " missing"), (n_unreadable, " unreadable"))
+        if n
+    ]
     if pixels.empty:
-        yield "No images to measure: statistics of pixels were skipped."
+        why = f" ({', '.join(gone)})" if gone else ""
+        yield f"Skipped: sizes, brightness and sharpness, as no picture can be read{why}."
         return
     row = pixels.set_index("statistic")
-    height, width = row.loc["height_px"], row.loc["width_px"]
-    n, median = row["n"].iloc[0], f"{width['p50']:g} x {height['p50']:g}"
+    height, width, light = (row.loc[name] for name in ("height_px", "width_px", "brightness"))
+    n, median = write_count(row["n"].iloc[0]), f"{width['p50']:g} x {height['p50']:g}"
     if height["min"] == height["max"] and width["min"] == width["max"]:
         size = f"All {n} sampled images measure {median} pixels"
     else:
         widths = f"{width['min']:g} to {width['max']:g}"
         heights = f"{height['min']:g} to {height['max']:g}"
         size = f"{n} sampled images measure {widths} x {heights} pixels (median {median})"
-    light = row.loc["brightness"]
+    sharp = row.loc["sharpness"]
     yield (
-        f"{size}, {row.loc['bytes', 'mean'] / 1000:.1f} KB on average; nine in ten have a mean "
-        f"brightness between {light['p05']:.0f} and {light['p95']:.0f} of 255."
+        f"{size}, {row.loc['bytes', 'mean'] / 1000:,.1f} KB on average; nine in ten have a mean "
+        f"brightness between {light['p05']:.0f} and {light['p95']:.0f} of 255 and a sharpness "
+        f"(variance of the Laplacian) between {sharp['p05']:,.0f} and {sharp['p95']:,.0f}."
     )
+    if gone:
+        yield f"Left out of these, as they cannot be read: {' and '.join(gone)}."

@@ -25,14 +25,18 @@ from stages.common.tables import (
     read_table,
 )
 from stages.prepare.policy import decide
+from stages.prepare.resplit import resplit_valid
 from stages.prepare.select import select_attributes, select_images
 
 
 def run(params: PrepareParams, download: Path, audit: Path, out: Path) -> str:
     """Write the shards of train, valid and test and their manifest.
 
+    A set may lack partitions: without train it can be evaluated, not trained on.
+
     Raises:
-        FacetError: unknown attributes, too large a subset, or sizes that do not fit together.
+        FacetError: no readable images, unknown attributes, too large a subset, a re-split that is
+            not possible, nothing left by the policy, or sizes that do not fit together.
     """
     annotations, available = read_annotations(download)
     issues = read_table(audit / ISSUES, ISSUES_SCHEMA)
@@ -41,14 +45,35 @@ def run(params: PrepareParams, download: Path, audit: Path, out: Path) -> str:
     broken = set(issues.loc[issues["check"] == "unreadable", "image_id"])
     broken |= set(annotations.loc[annotations["status"] != "ok", "image_id"])
     unreadable = annotations[annotations["image_id"].isin(broken)]
-    rows = select_images(annotations[~annotations["image_id"].isin(broken)], params)
+    readable = annotations[~annotations["image_id"].isin(broken)]
+    if readable.empty:
+        n_missing = int((annotations["status"] == "missing").sum())
+        raise FacetError(
+            f"{download}: expected pictures; got no readable images ({n_missing} of "
+            f"{len(annotations)} are missing): labels alone can be explored, not prepared"
+        )
+    rows = select_images(readable, attributes, params)
     n_selected = {p: int((rows["partition"] == p).sum()) for p in PARTITIONS}
-    if not n_selected["train"]:
-        raise FacetError(f"{download}: expected readable training images; got none")
+    resplit = None
+    if params.resplit.valid is not None:
+        replaced = rows.loc[rows["partition"] == "valid", "image_id"]
+        # What leaks into images that take no part is no leak.
+        issues = issues[(issues["check"] != "leak") | ~issues["related_id"].isin(replaced)]
+        rows = resplit_valid(rows, issues, attributes, params)
+        n_now = rows["partition"].value_counts()
+        resplit = {
+            **params.resplit.model_dump(),
+            "n_train": int(n_now["train"]),
+            "n_valid": int(n_now["valid"]),
+        }
 
     train_ids = set(rows.loc[rows["partition"] == "train", "image_id"])
     decisions = decide(issues, train_ids, params.policy)
     rows = rows[~rows["image_id"].isin(decisions.dropped_ids())]
+    if rows.empty:
+        raise FacetError(
+            f"prepare.policy: expected it to leave images; it drops all {len(train_ids)}"
+        )
     labels, mask = label_arrays(rows, attributes)
     position = {image_id: index for index, image_id in enumerate(rows["image_id"])}
     column = {name: index for index, name in enumerate(attributes)}
@@ -66,7 +91,8 @@ def run(params: PrepareParams, download: Path, audit: Path, out: Path) -> str:
     height, width = find_size(download, position, crop, size)
     n_by_partition = {p: int((rows["partition"] == p).sum()) for p in PARTITIONS}
     schema = shard_schema(height, width, len(attributes))
-    partition_of, identity_of = rows["partition"].tolist(), rows["identity"].tolist()
+    partition_of = rows["partition"].tolist()
+    identity_of = rows["identity"].astype(object).where(rows["identity"].notna(), None).tolist()
     with fresh_folder(out) as folder:
         writers = {p: ShardWriter(folder, p, n_by_partition[p], schema) for p in PARTITIONS}
         pictures = read_pixels(download, position, crop, size)
@@ -80,6 +106,8 @@ def run(params: PrepareParams, download: Path, audit: Path, out: Path) -> str:
         dropped["subset"] = {
             p: n_source[p] - n_selected[p] - dropped["unreadable"][p] for p in PARTITIONS
         }
+        if resplit is not None:
+            dropped["resplit"] = {"valid": n_selected["valid"]}
         dropped |= {check: {"train": len(ids)} for check, ids in decisions.dropped.items()}
         write_manifest(
             folder,
@@ -93,6 +121,7 @@ def run(params: PrepareParams, download: Path, audit: Path, out: Path) -> str:
                 "dropped": dropped,
                 "masked": masked,
                 "policy": params.policy.model_dump(),
+                "resplit": resplit,
             },
         )
     counts = ", ".join(f"{n} {p}" for p, n in n_by_partition.items())

@@ -7,7 +7,8 @@ import pandas as pd
 
 from stages.common.errors import FacetError
 from stages.common.params import PrepareParams
-from stages.common.tables import PARTITIONS
+from stages.common.stratify import stratify
+from stages.common.tables import PARTITIONS, label_arrays
 
 
 def select_attributes(wanted: str | Sequence[str], available: Sequence[str]) -> list[str]:
@@ -27,26 +28,31 @@ def select_attributes(wanted: str | Sequence[str], available: Sequence[str]) -> 
     return [name for name in available if name in wanted]
 
 
-def select_images(annotations: pd.DataFrame, params: PrepareParams) -> pd.DataFrame:
+def select_images(
+    annotations: pd.DataFrame, attributes: Sequence[str], params: PrepareParams
+) -> pd.DataFrame:
     """Rows of the readable images that `prepare.subset` chooses, sorted by image_id.
 
-    The choice is a pure function of seed, partition and the sorted ids.
+    What is chosen of a partition resembles it in all `attributes`. The choice is a pure function
+    of seed, partition, and the labels in order of image_id.
 
     Raises:
         FacetError: a count larger than the partition.
     """
-    chosen = []
+    rows = annotations.sort_values("image_id", kind="stable")
+    is_chosen = np.ones(len(rows), bool)
     for index, partition in enumerate(PARTITIONS):
-        rows = annotations[annotations["partition"] == partition]
         size: int | float | None = getattr(params.subset, partition)
-        if size is not None:
-            n = size if isinstance(size, int) else max(1, round(size * len(rows)))
-            if n > len(rows):
-                raise FacetError(
-                    f"prepare.subset.{partition}: expected at most {len(rows)}, the readable "
-                    f"images of {partition}; got {n}"
-                )
-            order = np.random.default_rng([params.seed, index]).permutation(len(rows))
-            rows = rows.iloc[np.sort(order[:n])]
-        chosen.append(rows)
-    return pd.concat(chosen).sort_values("image_id", kind="stable")
+        if size is None:
+            continue
+        here = np.flatnonzero(rows["partition"] == partition)
+        n = size if isinstance(size, int) else min(max(1, round(size * len(here))), len(here))
+        if n > len(here):
+            raise FacetError(
+                f"prepare.subset.{partition}: expected at most {len(here)}, the readable "
+                f"images of {partition}; got {n}"
+            )
+        labels, known = label_arrays(rows.iloc[here], attributes)
+        part = stratify(labels, known, here, (n, len(here) - n), (params.seed, index))
+        is_chosen[here[part == 1]] = False
+    return rows[is_chosen]

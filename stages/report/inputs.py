@@ -29,6 +29,28 @@ COLUMNS = {
         "p_a_given_b",
         "lift",
     ),
+    "imbalance.csv": (
+        "attribute",
+        "n_known",
+        "n_positive",
+        "prevalence",
+        "majority_share",
+        "imbalance_ratio",
+    ),
+    "cardinality.csv": ("partition", "n_positive", "n_images"),
+    "shifts.csv": (
+        "attribute",
+        "first",
+        "second",
+        "p_first",
+        "p_second",
+        "difference",
+        "z",
+        "p_value",
+        "p_corrected",
+        "p_identities",
+        "effect",
+    ),
     "identities.csv": ("n_images", "n_identities"),
     "consistency.csv": ("attribute", "n_identities", "agreement"),
     "images.csv": ("statistic", "n", "mean", "std", "min", "p05", "p50", "p95", "max"),
@@ -54,7 +76,16 @@ COLUMNS = {
     ),
     "curves.csv": ("partition", "attribute", "threshold", "tp", "fp", "fn", "tn"),
 }
-TEXT_COLUMNS = ("attribute", "attribute_a", "attribute_b", "partition", "rule", "statistic")
+TEXT_COLUMNS = (
+    "attribute",
+    "attribute_a",
+    "attribute_b",
+    "first",
+    "second",
+    "partition",
+    "rule",
+    "statistic",
+)
 
 
 @dataclass(frozen=True)
@@ -63,6 +94,9 @@ class Explored:
 
     summary: dict[str, Any]
     prevalence: pd.DataFrame
+    imbalance: pd.DataFrame
+    cardinality: pd.DataFrame
+    shifts: pd.DataFrame
     cooccurrence: pd.DataFrame
     identities: pd.DataFrame
     consistency: pd.DataFrame
@@ -150,6 +184,9 @@ def read_inputs(
         explored=Explored(
             summary=read_json(explore_reports / "summary.json"),
             prevalence=read_csv(explore_reports / "prevalence.csv", ("attribute",)),
+            imbalance=read_csv(explore_reports / "imbalance.csv"),
+            cardinality=read_csv(explore_reports / "cardinality.csv"),
+            shifts=read_csv(explore_reports / "shifts.csv"),
             cooccurrence=read_csv(explore_reports / "cooccurrence.csv"),
             identities=read_csv(explore_reports / "identities.csv"),
             consistency=read_csv(explore_reports / "consistency.csv"),

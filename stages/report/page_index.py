@@ -11,8 +11,6 @@ from stages.report.words import count, counted, listed
 
 #: Images of CelebA's official partitions (Liu et al., ICCV 2015; list_eval_partition.txt).
 CELEBA_SIZES = {"train": 162_770, "valid": 19_867, "test": 19_962}
-#: Attributes by which CelebA's labels are recognised (all data sets of that origin have them).
-CELEBA_MARKS = {"5_o_Clock_Shadow", "Mouth_Slightly_Open", "Wearing_Lipstick", "Young"}
 
 #: What a reader calls a finding of each check.
 CHECK_NAMES = {
@@ -61,8 +59,8 @@ def main_partition(inputs: Inputs) -> str | None:
 
 
 def is_celeba(inputs: Inputs) -> bool:
-    """True for photographs with CelebA's labels."""
-    return not inputs.is_demo and set(inputs.attributes) >= CELEBA_MARKS
+    """True for CelebA or a part of it, as the download stage recognised it."""
+    return inputs.manifest["celeba"] is not None
 
 
 def describe_subset(inputs: Inputs, partition: str) -> str:
@@ -79,12 +77,15 @@ def describe_subset(inputs: Inputs, partition: str) -> str:
 
 
 def count_left_out(inputs: Inputs) -> int:
-    """Images that prepare left out because of a finding, each once; the subset's choice aside."""
+    """Images that prepare left out because of a finding, each once; what was chosen aside."""
     prepared = inputs.prepared
-    n_chosen = sum(prepared["n_source_by_partition"].values()) - sum(
-        prepared["dropped"].get("subset", {}).values()
+    chosen_aside = sum(
+        n for why in ("subset", "resplit") for n in prepared["dropped"].get(why, {}).values()
     )
-    return int(n_chosen - sum(prepared["n_by_partition"].values()))
+    n_source, n_left = (
+        sum(prepared[key].values()) for key in ("n_source_by_partition", "n_by_partition")
+    )
+    return int(n_source - chosen_aside - n_left)
 
 
 def describe_failures(table: pd.DataFrame) -> str:

@@ -12,7 +12,9 @@ from markupsafe import Markup
 from stages.common.files import fresh_folder, write_text
 from stages.common.params import ReportParams
 from stages.report.inputs import Inputs, read_inputs
-from stages.report.page_data import build_audit, build_explore
+from stages.report.page_audit import build_audit
+from stages.report.page_explore import build_explore
+from stages.report.page_faces import build_faces
 from stages.report.page_index import build_index
 from stages.report.page_model import build_evaluation, build_training
 from stages.report.words import FILTERS, counted
@@ -24,6 +26,7 @@ TEMPLATES = Path(__file__).with_name("templates")
 PAGES = (
     ("index", "Overview"),
     ("explore", "Explore"),
+    ("faces", "Faces"),
     ("audit", "Audit"),
     ("training", "Training"),
     ("evaluation", "Evaluation"),
@@ -43,7 +46,7 @@ def run(
     evaluate_reports: Path,
     out: Path,
 ) -> str:
-    """Write the site to `out`: index.html and four pages, each complete in itself.
+    """Write the site to `out`: index.html and five pages, each complete in itself.
 
     Raises:
         FacetError: an input is missing or not what its stage writes.
@@ -93,6 +96,8 @@ def build_page(name: str, inputs: Inputs, params: ReportParams) -> dict[str, Any
             return build_index(inputs)
         case "explore":
             return build_explore(inputs)
+        case "faces":
+            return build_faces(inputs)
         case "audit":
             return build_audit(inputs, params.n_gallery)
         case "training":

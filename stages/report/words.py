@@ -45,6 +45,18 @@ def percent(value: Any, digits: int = 1) -> str:
     return _signed(f"{100 * float(value):.{digits}f}{NARROW_SPACE}%")
 
 
+def chance(value: Any) -> str:
+    """A p value in three digits after the point, '<0.001' below that."""
+    if is_undefined(value):
+        return NOT_AVAILABLE
+    return "<0.001" if float(value) < 0.001 else f"{float(value):.3f}"
+
+
+def sentence(text: str) -> str:
+    """A sentence of plain text with its per cent signs kept to their numbers."""
+    return text.replace(" %", f"{NARROW_SPACE}%")
+
+
 def points(value: Any, digits: int = 1) -> str:
     """A difference of fractions in percentage points, always with its sign."""
     if is_undefined(value):
@@ -87,12 +99,19 @@ def breakable(name: str) -> Markup:
     return Markup("_<wbr>").join(str(name).split("_"))
 
 
+def records(table: pd.DataFrame) -> list[dict[str, Any]]:
+    """The rows of a table as a template takes them."""
+    return [{str(key): value for key, value in row.items()} for row in table.to_dict("records")]
+
+
 FILTERS = {
     "breakable": breakable,
+    "chance": chance,
     "count": count,
     "decimal": decimal,
     "compact": compact,
     "percent": percent,
     "points": points,
+    "sentence": sentence,
     "listed": listed,
 }

@@ -97,8 +97,8 @@ def fit(
 
     Order, flips and dropout are a pure function of seed and epoch, so a run that resumes from
     `state` sees what an undisturbed one sees. A last batch that is not full is left out; the
-    order changes every epoch, so no image is left out for long. Without validation images the
-    last epoch counts as best.
+    order changes every epoch, so no image is left out for long. Without known labels in valid
+    the last epoch counts as best.
 
     Raises:
         FacetError: the loss is not finite, or memory does not hold a batch.
@@ -219,9 +219,7 @@ def compute_loss(logits: Tensor, labels: Tensor, mask: Tensor, params: TrainPara
 def validate(
     model: nn.Module, held: DeviceData, params: TrainParams, fabric: Fabric
 ) -> tuple[float, float]:
-    """Loss over known labels and mean accuracy at 0.5; (NaN, NaN) without images."""
-    if not len(held.labels):
-        return math.nan, math.nan
+    """Loss over known labels and mean accuracy at 0.5, which is NaN without known labels."""
     model.eval()
     parts = [
         model(normalise(fabric.to_device(batch), params.network)).float()

@@ -32,16 +32,14 @@ def run(params: TrainParams, prepare: Path, out: Path, reports: Path) -> str:
     """Train; write model/ to `out`, history.csv and summary.json to `reports`.
 
     Raises:
-        FacetError: weights that do not fit, a loss that is not finite, not enough memory.
+        FacetError: a set without training or validation images, weights that do not fit, a loss
+            that is not finite, not enough memory.
     """
     manifest = read_manifest(prepare)
+    check_partitions(prepare, manifest["n_by_partition"])
     data_hash = hash_file(prepare / MANIFEST)
     key = training_key(params, data_hash)
     train, valid = read_partition(prepare, "train"), read_partition(prepare, "valid")
-    if len(train.image_ids) < 2:
-        raise FacetError(
-            f"{prepare}: expected at least 2 training images; got {len(train.image_ids)}"
-        )
     fabric = make_fabric(
         params
     )  # seeds and settings first, so that the weights' start is seeded too
@@ -87,8 +85,10 @@ def run(params: TrainParams, prepare: Path, out: Path, reports: Path) -> str:
                     "mean": list(NETWORKS[params.network].mean),
                     "std": list(NETWORKS[params.network].std),
                     "threshold": 0.5,
+                    "majority_class": majority.tolist(),
                     "n_parameters": count_parameters(network),
                     "train": params.model_dump(mode="json"),
+                    "data_sha256": data_hash,
                     "weights_sha256": weights_hash,
                 }
                 write_json(model / "model.json", description)
@@ -109,8 +109,29 @@ def run(params: TrainParams, prepare: Path, out: Path, reports: Path) -> str:
                 write_json(tables / "summary.json", summary)
             tracked.finish(out / "model", reports, weights_hash)
     accuracy = summary["valid_accuracy"]
-    shown = "no validation images" if accuracy is None else f"mean accuracy on valid {accuracy:.4f}"
+    shown = "no known labels" if accuracy is None else f"mean accuracy on valid {accuracy:.4f}"
     return f"train: {len(result.history)} epochs, best is {result.best_epoch}: {shown}"
+
+
+def check_partitions(prepare: Path, n_by_partition: dict[str, int]) -> None:
+    """Refuse a set that cannot be trained on, before anything of it is read.
+
+    Raises:
+        FacetError: fewer than 2 training images, or no validation images.
+    """
+    n_train, n_valid = n_by_partition["train"], n_by_partition["valid"]
+    if n_train == 0:
+        raise FacetError(
+            f"{prepare} holds no training images: this set can be evaluated, not trained on; run "
+            "`python -m stages.evaluate` with --train naming a model that was trained elsewhere"
+        )
+    if n_train < 2:
+        raise FacetError(f"{prepare}: expected at least 2 training images; got {n_train}")
+    if n_valid == 0:
+        raise FacetError(
+            f"{prepare} holds no validation images: set prepare.resplit.valid to the share of "
+            "train that they shall be, such as 0.1"
+        )
 
 
 def rounded(value: float) -> float | None:

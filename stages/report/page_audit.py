@@ -1,35 +1,14 @@
-"""The pages about the data: what it is (explore) and what is wrong with it (audit)."""
+"""The page about what is wrong with the data (audit)."""
 
-from collections.abc import Sequence
 from typing import Any
 
-import pandas as pd
-
 from stages.common.tables import PARTITIONS
-from stages.report.charts_data import (
-    draw_agreement,
-    draw_cooccurrence,
-    draw_doubted_labels,
-    draw_identities,
-    draw_prevalence,
-)
+from stages.report.charts_data import draw_doubted_labels
 from stages.report.gallery import build_galleries
 from stages.report.inputs import Inputs
 from stages.report.page_index import CHECK_NAMES, count_left_out
 from stages.report.selfcheck import run_selfcheck
-from stages.report.words import bar_share, count, counted, listed
-
-N_PAIRS = 12
-
-STATISTIC_NAMES = {
-    "height_px": ("height", "px"),
-    "width_px": ("width", "px"),
-    "bytes": ("file size", "bytes"),
-    "brightness": ("brightness", "mean gray, 0 to 255"),
-    "contrast": ("contrast", "standard deviation of gray"),
-    "sharpness": ("sharpness", "variance of the Laplacian"),
-    "colorfulness": ("colourfulness", "Hasler and Süsstrunk"),
-}
+from stages.report.words import bar_share, count, counted, listed, records
 
 CHECK_MEANINGS = {
     "exact_duplicate": "Files with the same bytes.",
@@ -40,78 +19,6 @@ CHECK_MEANINGS = {
     "identity_conflict": "Copies of one picture filed under different people.",
     "unreadable": "Pictures that cannot be decoded.",
 }
-
-
-def build_explore(inputs: Inputs) -> dict[str, Any]:
-    """What the explore page's template needs."""
-    explored = inputs.explored
-    partitions = [p for p in PARTITIONS if f"prevalence_{p}" in explored.prevalence.columns]
-    pairs = explored.cooccurrence.dropna(subset=["phi"])
-    pairs = pairs.loc[pairs["phi"].abs().sort_values(ascending=False, kind="stable").index]
-    identities = explored.identities
-    consistency = explored.consistency.dropna(subset=["agreement"])
-    return {
-        "partitions": partitions,
-        "prevalence": _records(explored.prevalence),
-        "prevalence_chart": draw_prevalence(explored.prevalence)
-        if len(explored.prevalence) and partitions
-        else None,
-        "cooccurrence_chart": draw_cooccurrence(explored.cooccurrence, inputs.attributes)
-        if len(pairs)
-        else None,
-        "together": _records(pairs[pairs["phi"] > 0][:N_PAIRS]),
-        "apart": _records(pairs[pairs["phi"] < 0][:N_PAIRS]),
-        "identities_chart": draw_identities(identities)
-        if len(identities) and identities["n_identities"].sum()
-        else None,
-        "agreement_chart": draw_agreement(consistency) if len(consistency) else None,
-        "shifts": find_shifts(explored.prevalence, partitions),
-        "people": describe_people(identities),
-        "steady": _by_agreement(consistency, ascending=False),
-        "unsteady": _by_agreement(consistency, ascending=True),
-        "images": [
-            {**row, "name": STATISTIC_NAMES.get(row["statistic"], (row["statistic"], ""))}
-            for row in _records(explored.images)
-        ],
-    }
-
-
-def find_shifts(
-    prevalence: pd.DataFrame, partitions: Sequence[str], limit: int = 20
-) -> list[dict[str, Any]]:
-    """Attributes whose prevalence differs most between partitions, the largest difference first."""
-    if len(partitions) < 2:
-        return []
-    shares = prevalence.set_index("attribute")[[f"prevalence_{p}" for p in partitions]]
-    shares.columns = pd.Index(partitions)
-    shares = shares[shares.notna().sum(axis=1) > 1]
-    spread = (shares.max(axis=1) - shares.min(axis=1)).sort_values(ascending=False, kind="stable")
-    return [
-        {
-            "attribute": name,
-            "low": shares.loc[name].min(),
-            "low_in": shares.loc[name].idxmin(),
-            "high": shares.loc[name].max(),
-            "high_in": shares.loc[name].idxmax(),
-        }
-        for name in spread.index[:limit]
-    ]
-
-
-def describe_people(identities: pd.DataFrame) -> dict[str, Any]:
-    """Count of identities, their median and largest number of images, those with a single one."""
-    sizes = identities["n_images"].repeat(identities["n_identities"])
-    return {
-        "n": len(sizes),
-        "median": sizes.median() if len(sizes) else None,
-        "most": sizes.max() if len(sizes) else None,
-        "single": int((sizes == 1).sum()),
-    }
-
-
-def _by_agreement(consistency: pd.DataFrame, ascending: bool) -> list[str]:
-    ranked = consistency.sort_values("agreement", ascending=ascending, kind="stable")
-    return list(ranked["attribute"][:4])
 
 
 def build_audit(inputs: Inputs, n_gallery: int) -> dict[str, Any]:
@@ -144,9 +51,9 @@ def build_audit(inputs: Inputs, n_gallery: int) -> dict[str, Any]:
         "leaks": list(audited.summary["leaks_by_pair"].items()),
         "rules": [
             {**row, "bar": bar_share(row["n_violations"], largest)}
-            for row in _records(audited.rules)
+            for row in records(audited.rules)
         ],
-        "doubted": _records(doubted),
+        "doubted": records(doubted),
         "doubted_chart": draw_doubted_labels(audited.by_attribute),
         "galleries": build_galleries(inputs, n_gallery) if n_gallery else [],
         "selfcheck": run_selfcheck(inputs.folder, audited.issues) if inputs.is_demo else None,
@@ -211,10 +118,6 @@ def describe_audit(inputs: Inputs) -> list[str]:
         sentences.append(
             f"Following the policy, {counted(n_left_out, 'image')} "
             f"{'was' if n_left_out == 1 else 'were'} left out and {counted(n_masked, 'label')} "
-            "masked; valid and test keep every readable image."
+            "masked in train; valid and test are not touched."
         )
     return sentences
-
-
-def _records(table: pd.DataFrame) -> list[dict[str, Any]]:
-    return [{str(key): value for key, value in row.items()} for row in table.to_dict("records")]

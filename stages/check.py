@@ -8,7 +8,8 @@ from importlib import metadata
 from pathlib import Path
 
 from stages.common.errors import FacetError
-from stages.common.params import DownloadParams, load_params, resolve_path
+from stages.common.files import read_json
+from stages.common.params import DownloadParams, load_params, read_yaml, resolve_path
 
 LOCK = "requirements.lock"
 
@@ -41,13 +42,42 @@ def run_checks(params: Path = Path("params.yaml")) -> Iterator[CheckResult]:
 
 
 def check_source(download: DownloadParams) -> CheckResult:
-    """Is the source there and readable?"""
+    """Is the source there and readable, and is it still what data/download was made from?"""
     if download.source == "demo":
         return CheckResult("source", True, f"demo, {download.demo.n_images} drawn images")
-    folder = resolve_path(download.path or ".")
-    if not os.access(folder, os.R_OK):
-        return CheckResult("source", False, f"expected to read {folder}; permission denied")
-    return CheckResult("source", True, f"{download.source} in {folder}")
+    if download.source != "files":
+        from stages.download.network.services import describe_source
+
+        return CheckResult("source", True, describe_source(download))
+    from stages.download.layouts.recognise import open_source
+
+    path = resolve_path(download.path or ".")
+    try:
+        with open_source(path) as source:
+            text, state = source.description, source.digest_state()
+    except (FacetError, OSError) as error:
+        return CheckResult("source", False, str(error))
+    before = read_downloaded_state(download)
+    if before is not None and before != state:
+        return CheckResult(
+            "source", False, f"{text}: changed since it was downloaded; run `dvc repro -f download`"
+        )
+    return CheckResult("source", True, text)
+
+
+def read_downloaded_state(download: DownloadParams) -> str | None:
+    """The digest of the source that data/download was made from, with these parameters.
+
+    None where it was made with others (then `dvc repro` makes it anew anyway), or not at all.
+    """
+    manifest, lock = Path("data/download/manifest.json"), Path("dvc.lock")
+    try:
+        made = read_yaml(lock)["stages"]["download"]["params"]["params.yaml"]["download"]
+        if made != download.model_dump():
+            return None
+        return str(read_json(manifest)["source_state"])
+    except (FacetError, KeyError, TypeError):
+        return None
 
 
 def check_environment(lock: Path) -> CheckResult:

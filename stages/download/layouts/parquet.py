@@ -1,0 +1,265 @@
+"""Hugging Face's form: Parquet shards whose rows hold a picture's bytes and its labels."""
+
+import itertools
+import logging
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from stages.common.errors import FacetError
+from stages.common.images import UnreadableImageError
+from stages.common.tables import PARTITIONS
+from stages.download.layouts.collection import MAX_IMAGE_BYTES, Collection, Folder
+from stages.download.layouts.text import check_attributes
+from stages.download.source import (
+    IDENTITY_COLUMNS,
+    IMAGE_COLUMNS,
+    PARTITION_COLUMNS,
+    PARTITION_WORDS,
+)
+
+log = logging.getLogger(__name__)
+
+_BATCH = 256
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Which column of a shard holds what."""
+
+    image: str
+    name: str | None
+    identity: str | None
+    partition: str | None
+    attributes: list[str]
+
+
+@dataclass(frozen=True)
+class Rows:
+    """All rows of the shards in their order, pictures excepted.
+
+    `values` is (N, A) int8 as in Labels; `names` is None where the rows bear no file names,
+    `partitions` where neither a column nor the shards' names tell.
+    """
+
+    files: list[Path]
+    columns: Columns
+    values: np.ndarray
+    names: list[str] | None
+    partitions: list[str] | None
+    identities: list[str | None]
+
+
+def find_shards(collection: Collection) -> list[Path]:
+    """Parquet files with a column of pictures: train, valid, test, each in order of name."""
+    found = []
+    for container in collection.containers:
+        for name in container.sizes if isinstance(container, Folder) else ():
+            path = container.path / name
+            if not name.endswith(".parquet") or (
+                collection.path.is_file() and path != collection.path
+            ):
+                continue
+            if _find_image(open_shard(path).schema_arrow) is not None:
+                partition = find_partition(name)
+                order = PARTITIONS.index(partition) if partition else len(PARTITIONS)
+                found.append((order, name, path))
+    return [path for _, _, path in sorted(found)]
+
+
+def read_rows(files: list[Path]) -> Rows:
+    """Read everything but the pictures.
+
+    Raises:
+        FacetError: shards of different columns, or a column that holds no labels.
+    """
+    schema = open_shard(files[0]).schema_arrow
+    columns = _assign_columns(files[0], schema)
+    small = [name for name in schema.names if name != columns.image]
+    values, names = [], []
+    partitions: list[str | None] = []
+    identities: list[str | None] = []
+    for path in files:
+        shard = open_shard(path)
+        if shard.schema_arrow.names != schema.names:
+            raise FacetError(
+                f"{path}: expected the columns of {files[0].name}; "
+                f"got {', '.join(shard.schema_arrow.names)[:100]}"
+            )
+        has_path = _has_path(schema.field(columns.image).type)
+        wanted = small + ([f"{columns.image}.path"] if has_path else [])
+        table = shard.read(columns=wanted)
+        n = shard.metadata.num_rows
+        values.append(_read_values(path, table, columns.attributes, n))
+        if columns.name is not None:
+            names += table[columns.name].cast(pa.string()).to_pylist()
+        elif has_path:
+            names += pa.compute.struct_field(table[columns.image], "path").to_pylist()
+        partitions += _read_partitions(path, table, columns.partition, n)
+        identities += (
+            [None] * n
+            if columns.identity is None
+            else table[columns.identity].cast(pa.string()).to_pylist()
+        )
+    plain = [name.rpartition("/")[2] for name in names if name]
+    has_names = len(plain) == len(identities) == len(set(plain))
+    return Rows(
+        files=files,
+        columns=columns,
+        values=np.concatenate(values),
+        names=plain if has_names else None,
+        partitions=None if None in partitions else [name or "" for name in partitions],
+        identities=identities,
+    )
+
+
+def open_shard(path: Path) -> pq.ParquetFile:
+    """Open one shard so that reading it keeps memory small.
+
+    Raises:
+        FacetError: no Parquet file.
+    """
+    try:
+        return pq.ParquetFile(path.resolve(), buffer_size=1 << 20, pre_buffer=False)
+    except (pa.ArrowInvalid, OSError) as error:
+        raise FacetError(f"{path}: expected a Parquet file; {error}") from None
+
+
+def iter_pictures(files: list[Path], column: str) -> Iterator[bytes | None]:
+    """Bytes of every picture in order of the rows, None where there are none."""
+    for path in files:
+        for batch in open_shard(path).iter_batches(_BATCH, columns=[column]):
+            images = batch.column(0)
+            if pa.types.is_struct(images.type):
+                images = images.field("bytes")
+            for image in images:
+                yield image.as_py()
+
+
+class ShardImages:
+    """Pictures of the shards by image_id.
+
+    Shards can only be read from front to back. Where image_ids ascend with the rows that is done
+    as they are asked for; where they do not, the pictures are copied to a temporary file first.
+    """
+
+    def __init__(self, rows: Rows, image_ids: list[str]) -> None:
+        self._files = rows.files
+        self._rows = {image_id: row for row, image_id in enumerate(image_ids)}
+        self._pictures = iter_pictures(rows.files, rows.columns.image)
+        self._next = 0
+        self._spool = None
+        if any(a > b for a, b in itertools.pairwise(image_ids)):
+            self._spool = tempfile.TemporaryFile()  # noqa: SIM115  (closed in close)
+            self._ends = [0]
+            for data in self._pictures:
+                self._spool.write(data or b"")
+                self._ends.append(self._spool.tell())
+
+    def names(self) -> dict[str, int]:
+        """Every row has a picture."""
+        return self._rows
+
+    def read(self, image_id: str) -> bytes:
+        """Bytes of one picture; without a spool, of a row after the last one that was read.
+
+        Raises:
+            UnreadableImageError: a row without bytes, or with too many.
+        """
+        row = self._rows[image_id]
+        if self._spool is not None:
+            self._spool.seek(self._ends[row])
+            data: bytes | None = self._spool.read(self._ends[row + 1] - self._ends[row])
+        else:
+            data = None
+            while self._next <= row:
+                data = next(self._pictures)
+                self._next += 1
+        if not data:
+            raise UnreadableImageError("empty file")
+        if len(data) > MAX_IMAGE_BYTES:
+            raise UnreadableImageError(f"{len(data)} bytes, more than {MAX_IMAGE_BYTES}")
+        return data
+
+    def describe_state(self) -> Iterator[str]:
+        """Names and sizes of the shards."""
+        for path in self._files:
+            yield f"{path.name} {path.stat().st_size}"
+
+    def close(self) -> None:
+        """Remove the temporary file."""
+        if self._spool is not None:
+            self._spool.close()
+
+
+def find_partition(name: str) -> str | None:
+    """The partition that a shard's name (train-00000-of-00019.parquet) or folder (train/) tells."""
+    *folders, stem = name.removesuffix(".parquet").lower().split("/")
+    for word in (stem.replace("_", "-").split("-")[0], *reversed(folders)):
+        if word in PARTITION_WORDS and not word.isdecimal():
+            return PARTITION_WORDS[word]
+    return None
+
+
+def _find_image(schema: pa.Schema) -> str | None:
+    """The column of pictures: a struct with bytes, or binary."""
+    for field in schema:
+        if pa.types.is_struct(field.type) and field.type.get_field_index("bytes") >= 0:
+            return str(field.name)
+    for field in schema:
+        if pa.types.is_binary(field.type) or pa.types.is_large_binary(field.type):
+            return str(field.name)
+    return None
+
+
+def _assign_columns(path: Path, schema: pa.Schema) -> Columns:
+    image = _find_image(schema)
+    assert image is not None  # find_shards chose the files by it
+    lowered = {name.lower(): name for name in schema.names if name != image}
+
+    def find(names: tuple[str, ...]) -> str | None:
+        return next((lowered[name] for name in names if name in lowered), None)
+
+    name, identity, partition = (
+        find(IMAGE_COLUMNS), find(IDENTITY_COLUMNS), find(PARTITION_COLUMNS),
+    )  # fmt: skip
+    others = [n for n in schema.names if n not in (image, name, identity, partition)]
+    return Columns(image, name, identity, partition, check_attributes(others, str(path)))
+
+
+def _has_path(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_struct(kind) and kind.get_field_index("path") >= 0)
+
+
+def _read_values(path: Path, table: pa.Table, attributes: list[str], n: int) -> np.ndarray:
+    """(n, A) int8; booleans, or integers that are -1 and 1 or 0 and 1."""
+    values = np.full((n, len(attributes)), -1, np.int8)
+    for index, name in enumerate(attributes):
+        column = table[name].combine_chunks()
+        if not (pa.types.is_boolean(column.type) or pa.types.is_integer(column.type)):
+            raise FacetError(f"{path}: {name}: expected booleans or integers; got {column.type}")
+        known = ~column.is_null().to_numpy(zero_copy_only=False)
+        numbers = column.cast(pa.int64()).drop_null().to_numpy()
+        if not set(np.unique(numbers)) <= {0, 1} and not set(np.unique(numbers)) <= {-1, 1}:
+            raise FacetError(
+                f"{path}: {name}: expected 0 and 1, or -1 and 1; "
+                f"got {np.unique(numbers)[:5].tolist()}"
+            )
+        values[known, index] = numbers == 1
+    return values
+
+
+def _read_partitions(path: Path, table: pa.Table, column: str | None, n: int) -> list[str | None]:
+    """By the column, else by the shard's name, else unknown."""
+    if column is None:
+        return [find_partition(f"{path.parent.name}/{path.name}")] * n
+    words = [str(word).strip().lower() for word in table[column].to_pylist()]
+    wrong = next((word for word in words if word not in PARTITION_WORDS), None)
+    if wrong is not None:
+        raise FacetError(f"{path}: {column}: expected train, valid or test; got '{wrong[:40]}'")
+    return [PARTITION_WORDS[word] for word in words]

@@ -1,0 +1,149 @@
+"""Which layout is it? Recognise a source, read its labels, find its pictures."""
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from stages.common.errors import FacetError
+from stages.download.layouts.collection import Collection, Folder, Member, open_collection
+from stages.download.layouts.lfwa import LABELS as LFWA_LABELS
+from stages.download.layouts.lfwa import find_lfwa, read_lfwa
+from stages.download.layouts.official import IMAGES, LabelFiles, find_label_files, read_label_files
+from stages.download.layouts.official import LABELS as CELEBA_LABELS
+from stages.download.layouts.parquet import ShardImages, find_shards, read_rows
+from stages.download.layouts.pictures import LocatedImages, describe_absence, locate_images
+from stages.download.layouts.plain_csv import find_csv, read_csv
+from stages.download.layouts.recover import recover_names
+from stages.download.source import Images, Labels, Source, sort_labels
+
+log = logging.getLogger(__name__)
+
+
+@contextmanager
+def open_source(path: Path) -> Iterator[Source]:
+    """Open data of any layout that Facet knows.
+
+    Raises:
+        FacetError: no known layout, or a file is damaged or disagrees with another.
+    """
+    with open_collection(path) as collection:
+        if links := collection.links():
+            log.warning(
+                "%s: %d links are not followed, such as %s", collection.path, len(links), links[0]
+            )
+        source = read_source(collection)
+        try:
+            yield source
+        finally:
+            source.images.close()
+
+
+def read_source(collection: Collection) -> Source:
+    """Labels and pictures of a collection."""
+    path = collection.path
+    is_table = path.suffix.lower() in (".csv", ".tsv") and path.is_file()
+    files = None if is_table else find_label_files(collection)
+    shards = [] if is_table else find_shards(collection)
+    if files is not None and (not shards or has_pictures(collection)):
+        return read_celeba(collection, files)
+    if shards:
+        return read_shards(collection, shards, files)
+    if not is_table and (lfwa := find_lfwa(collection)) is not None:
+        labels = read_lfwa(*lfwa)
+        images = locate_images(labels.image_ids, collection)
+        return make_source("lfwa", "the LFWA+ layout", collection, labels, images)
+    if (table := find_csv(collection)) is not None:
+        labels = read_csv(table)
+        base = (table.container, table.name.rpartition("/")[0])
+        images = locate_images(labels.image_ids, collection, base=base)
+        return make_source("csv", f"a CSV of its own ({table.name})", collection, labels, images)
+    raise FacetError(
+        f"{path}: expected label files of a known layout: {CELEBA_LABELS}.txt (CelebA's official "
+        f"files), {CELEBA_LABELS}.csv (Kaggle), *.parquet with pictures (Hugging Face), "
+        f"{LFWA_LABELS} (LFWA+), or one CSV with a column image_id; got {list_names(collection)}"
+    )
+
+
+def has_pictures(collection: Collection) -> bool:
+    """Is there an archive or a folder of CelebA's pictures?"""
+    return any(
+        name == f"{IMAGES}.zip" or f"/{IMAGES}/" in f"/{name}"
+        for container in collection.containers
+        for name in container.sizes
+    )
+
+
+def read_celeba(collection: Collection, files: LabelFiles) -> Source:
+    """CelebA's official or Kaggle's layout."""
+    labels = read_label_files(files)
+    images = locate_images(labels.image_ids, collection, folder_name=IMAGES)
+    words = {"official": "CelebA's official layout", "kaggle": "CelebA's Kaggle layout"}
+    return make_source(files.layout, words[files.layout], collection, labels, images, files.md5)
+
+
+def read_shards(collection: Collection, shards: list[Path], files: LabelFiles | None) -> Source:
+    """Hugging Face's layout; CelebA's label files beside it help to recover file names."""
+    rows = read_rows(shards)
+    names = recover_names(rows, collection, read_label_files(files) if files else None)
+    n = len(names.image_ids)
+    if names.n_official == n:
+        log.info("download: all %d rows have their file names: %s", n, names.explanation)
+    else:
+        log.warning(
+            "download: %d of %d rows get made-up names such as train-000000, and corrections "
+            "published by file name cannot be joined to them: %s",
+            n - names.n_official,
+            n,
+            names.explanation,
+        )
+    labels = sort_labels(
+        names.image_ids, rows.columns.attributes, rows.values, rows.partitions, rows.identities
+    )
+    images = ShardImages(rows, names.image_ids)
+    words = f"Hugging Face's Parquet layout ({len(shards)} shards)"
+    return make_source("huggingface", words, collection, labels, images)
+
+
+def make_source(
+    layout: str,
+    words: str,
+    collection: Collection,
+    labels: Labels,
+    images: Images,
+    md5: dict[str, str] | None = None,
+) -> Source:
+    """Put a source together and say where its pictures lie."""
+    archive = images.archive() if isinstance(images, LocatedImages) else None
+    where = ""
+    if isinstance(images, LocatedImages):
+        n_found = len(images.names())
+        where = f", pictures in {archive.name}" if archive is not None else ""
+        if not n_found:
+            where = f", no pictures ({describe_absence(collection)})"
+    description = f"{words} in {collection.path}, {len(labels.image_ids)} labelled images{where}"
+    return Source(
+        layout=layout,
+        description=description,
+        labels=labels,
+        images=images,
+        path=collection.path,
+        md5=md5 or {},
+        archive=archive,
+    )
+
+
+def list_names(collection: Collection, limit: int = 5) -> str:
+    """The first file names of a collection."""
+    names = [str(member.name) for member in _visible(collection)]
+    more = f" and {len(names) - limit} more" if len(names) > limit else ""
+    return (", ".join(names[:limit]) + more) or "no files"
+
+
+def _visible(collection: Collection) -> Iterator[Member]:
+    """Files at the top first, then the others."""
+    members = sorted(
+        collection.members(),
+        key=lambda m: (not isinstance(m.container, Folder), m.name.count("/"), m.name),
+    )
+    return iter(members)

@@ -1,0 +1,1 @@
+"""Sources in the network: fetched into a cache, resumed, verified."""
