@@ -4,7 +4,7 @@ PORT ?= 5000
 # An exported DVC_ROOT would win over this folder.
 unexport DVC_ROOT
 
-.PHONY: repro test ui venv lint lock
+.PHONY: repro test ui bench venv lint lock
 
 repro: venv  ## run the pipeline; then open reports/site/index.html
 	PATH="$$PWD/.venv/bin:$$PATH" .venv/bin/dvc repro
@@ -15,6 +15,9 @@ test: venv  ## run the tests
 
 ui: venv  ## MLflow's pages on 127.0.0.1, PORT=5000
 	.venv/bin/facet ui --port $(PORT)
+
+bench: venv  ## speed beside other programs (needs ../shared/celeba-16k and ../shared/celeba-labels)
+	.venv/bin/python benchmarks/download.py
 
 venv:  ## create .venv from requirements.lock
 	@sh scripts/venv.sh
