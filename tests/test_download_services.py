@@ -602,7 +602,9 @@ def test_huggingface_refuses(hub: Hub, refusal: Reply, expected: str) -> None:
 
 def test_huggingface_without_network(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
     point_hub(monkeypatch, "http://no-such-host.invalid")
-    assert "its name is not known" in refuse(make_params("huggingface", huggingface=REPO))
+    assert "the name of its host is not known" in refuse(
+        make_params("huggingface", huggingface=REPO)
+    )
     hub.server.stop()
     point_hub(monkeypatch, hub.server.address)
     assert "connection refused" in refuse(make_params("huggingface", huggingface=REPO))

@@ -142,13 +142,17 @@ def explain_network(error: BaseException) -> Exception:
         if isinstance(link, ssl.SSLError):
             return BreakError(f"TLS failed ({link.reason or 'no reason given'})", is_reached=False)
         if isinstance(link, socket.gaierror):
-            return BreakError("its name is not known (no network, or a typing error)", False)
+            return BreakError(
+                "the name of its host is not known (no network, or a typing error)", False
+            )
         if isinstance(link, ConnectionRefusedError):
             return BreakError("connection refused", is_reached=False)
         if isinstance(link, OSError) and link.errno in (errno.ENETUNREACH, errno.EHOSTUNREACH):
             return BreakError("no way to it (no network?)", is_reached=False)
     if "NameResolution" in names:
-        return BreakError("its name is not known (no network, or a typing error)", False)
+        return BreakError(
+            "the name of its host is not known (no network, or a typing error)", False
+        )
     if "ProxyError" in names:
         return BreakError("the proxy gives no connection", is_reached=False)
     if "ConnectTimeout" in names:
