@@ -439,7 +439,11 @@ def closed_port() -> int:
     ("address", "expected"),
     [
         pytest.param("http://127.0.0.1:{port}/a.zip", "connection refused", id="refused"),
-        pytest.param("http://no-such-host.invalid/a.zip", "the name of its host is not known", id="unknown name"),
+        pytest.param(
+            "http://no-such-host.invalid/a.zip",
+            "the name of its host is not known",
+            id="unknown name",
+        ),
         pytest.param("https://127.0.0.1:{server}/a.zip", "TLS failed", id="no TLS there"),
     ],
 )

@@ -193,6 +193,35 @@ def test_an_archive_of_another_kind_is_named(
     assert "img_align_celeba_png.7z.001 is not read" in caplog.text
 
 
+def test_a_zip_within_a_zip_is_named(tmp_path: Path) -> None:
+    folder = OfficialFolder().write(tmp_path / "in")
+    with zipfile.ZipFile(folder / "archive.zip", "w") as archive:
+        archive.write(folder / "img_align_celeba.zip", "img_align_celeba.zip")
+    (folder / "img_align_celeba.zip").unlink()
+    with pytest.raises(FacetError, match=r"lies in archive\.zip: unpack archive\.zip once"):
+        download(folder, tmp_path / "out")
+
+
+def test_an_archive_without_the_labelled_pictures_is_refused(tmp_path: Path) -> None:
+    folder = OfficialFolder().write(tmp_path / "in")
+    with zipfile.ZipFile(folder / "img_align_celeba.zip", "w") as archive:
+        archive.writestr("img_align_celeba/other.jpg", b"")
+    with pytest.raises(FacetError, match=r"such as 000001\.jpg, in img_align_celeba\.zip"):
+        download(folder, tmp_path / "out")
+
+
+def test_the_archive_of_the_right_name_wins(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = OfficialFolder().write(tmp_path / "in")
+    with zipfile.ZipFile(folder / "a backup.zip", "w") as archive:
+        archive.writestr("img_align_celeba/000001.jpg", b"an old one")
+    with caplog.at_level(logging.INFO):
+        table, _ = read_annotations(download(folder, tmp_path / "out"))
+    assert set(table["status"]) == {"ok"}
+    assert "pictures in img_align_celeba.zip" in caplog.text
+
+
 def add_link(archive: zipfile.ZipFile, name: str, target: str) -> None:
     entry = zipfile.ZipInfo(name)
     entry.create_system = 3

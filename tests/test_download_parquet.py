@@ -185,11 +185,14 @@ def test_columns_of_other_types(tmp_path: Path) -> None:
             "split": ["train", "validation", "test"],
             "person": [7, 7, None],
             "Smiling": pa.array([1, -1, None], pa.int8()),
+            "caption": ["one", "two", "three"],
             "Male": [False, None, True],
+            "Young": [0.0, float("nan"), 1.0],
         },
     )
     table, attributes = read_annotations(download(tmp_path / "in", tmp_path / "out"))
-    assert attributes == ["Smiling", "Male"]
+    assert attributes == ["Smiling", "Male", "Young"]
+    assert table["Young"].tolist() == [None, False, True]
     assert table["image_id"].tolist() == ["a.png", "b.png", "c.png"]
     assert table["partition"].tolist() == ["valid", "train", "test"]
     assert table["identity"].fillna("").tolist() == ["7", "7", ""]
@@ -200,7 +203,8 @@ def test_columns_of_other_types(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("columns", "expected"),
     [
-        pytest.param({"Smiling": [0.5]}, "Smiling: expected booleans or integers", id="floats"),
+        pytest.param({"Smiling": [0.5]}, "Smiling: expected 0 and 1, or -1 and 1", id="half"),
+        pytest.param({"caption": ["a face"]}, "expected attribute names", id="texts only"),
         pytest.param({"Smiling": [3]}, "Smiling: expected 0 and 1, or -1 and 1", id="value 3"),
         pytest.param({"status": [True]}, "expected distinct names", id="reserved name"),
         pytest.param({"x": [True], "split": ["dev"]}, "expected train, valid", id="partition"),

@@ -229,7 +229,20 @@ def _assign_columns(path: Path, schema: pa.Schema) -> Columns:
         find(IMAGE_COLUMNS), find(IDENTITY_COLUMNS), find(PARTITION_COLUMNS),
     )  # fmt: skip
     others = [n for n in schema.names if n not in (image, name, identity, partition)]
+    no_labels = [n for n in others if not _may_be_labels(schema.field(n).type)]
+    if no_labels:
+        log.warning("%s: columns that hold no labels are left out: %s", path, ", ".join(no_labels))
+        others = [n for n in others if n not in no_labels]
     return Columns(image, name, identity, partition, check_attributes(others, str(path)))
+
+
+def _may_be_labels(kind: pa.DataType) -> bool:
+    return bool(
+        pa.types.is_boolean(kind)
+        or pa.types.is_integer(kind)
+        or pa.types.is_floating(kind)
+        or pa.types.is_null(kind)
+    )
 
 
 def _has_path(kind: pa.DataType) -> bool:
@@ -237,14 +250,12 @@ def _has_path(kind: pa.DataType) -> bool:
 
 
 def _read_values(path: Path, table: pa.Table, attributes: list[str], n: int) -> np.ndarray:
-    """(n, A) int8; booleans, or integers that are -1 and 1 or 0 and 1."""
+    """(n, A) int8; booleans, or numbers that are -1 and 1 or 0 and 1, null or NaN if unknown."""
     values = np.full((n, len(attributes)), -1, np.int8)
     for index, name in enumerate(attributes):
         column = table[name].combine_chunks()
-        if not (pa.types.is_boolean(column.type) or pa.types.is_integer(column.type)):
-            raise FacetError(f"{path}: {name}: expected booleans or integers; got {column.type}")
-        known = ~column.is_null().to_numpy(zero_copy_only=False)
-        numbers = column.cast(pa.int64()).drop_null().to_numpy()
+        known = ~column.is_null(nan_is_null=True).to_numpy(zero_copy_only=False)
+        numbers = column.filter(pa.array(known)).cast(pa.float64()).to_numpy()
         if not set(np.unique(numbers)) <= {0, 1} and not set(np.unique(numbers)) <= {-1, 1}:
             raise FacetError(
                 f"{path}: {name}: expected 0 and 1, or -1 and 1; "

@@ -83,7 +83,11 @@ def locate_images(
     ):
         keys = [key for key in keys if choose(key)] or keys
     keys.sort(
-        key=lambda key: (isinstance(collection.containers[key[0]], Folder), -len(groups[key]))
+        key=lambda key: (
+            isinstance(collection.containers[key[0]], Folder),
+            _stem(collection, key[0]) != folder_name,
+            -len(groups[key]),
+        )
     )
     places: dict[str, Place] = {}
     for key in keys:
@@ -106,6 +110,18 @@ def describe_absence(collection: Collection) -> str:
     ]
     if others:
         return f"{others[0]} is not read: unpack it, or get the zip archive instead"
+    inner = next(
+        (
+            f"{name} lies in {container.path.name}: unpack {container.path.name} once"
+            for container in collection.containers
+            if isinstance(container, Archive)
+            for name in container.sizes
+            if name.lower().endswith(".zip")
+        ),
+        None,
+    )
+    if inner:
+        return inner
     links = collection.links()
     if links:
         return f"{len(links)} links are not followed, such as {links[0]}"

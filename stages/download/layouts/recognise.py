@@ -57,7 +57,7 @@ def read_source(collection: Collection) -> Source:
         labels = read_csv(table)
         base = (table.container, table.name.rpartition("/")[0])
         images = locate_images(labels.image_ids, collection, base=base)
-        return make_source("csv", f"a CSV of its own ({table.name})", collection, labels, images)
+        return make_source("csv", f"a CSV ({table.name})", collection, labels, images)
     raise FacetError(
         f"{path}: expected label files of a known layout: {CELEBA_LABELS}.txt (CelebA's official "
         f"files), {CELEBA_LABELS}.csv (Kaggle), *.parquet with pictures (Hugging Face), "
@@ -78,6 +78,12 @@ def read_celeba(collection: Collection, files: LabelFiles) -> Source:
     """CelebA's official or Kaggle's layout."""
     labels = read_label_files(files)
     images = locate_images(labels.image_ids, collection, folder_name=IMAGES)
+    if not images.names() and has_pictures(collection):
+        raise FacetError(
+            f"{collection.path}: expected the pictures of {files.attributes.name}, such as "
+            f"{labels.image_ids[0]}, in {IMAGES}.zip or the folder {IMAGES}; got none of them "
+            f"({describe_absence(collection)})"
+        )
     words = {"official": "CelebA's official layout", "kaggle": "CelebA's Kaggle layout"}
     return make_source(files.layout, words[files.layout], collection, labels, images, files.md5)
 

@@ -129,7 +129,8 @@ class ValueReader:
                 expected = (
                     "-1 or 1"
                     if self._words is OFFICIAL_WORDS
-                    else "a label (-1 or 1, 0 or 1, true or false; nothing where it is unknown)"
+                    else "a label (-1 or 1, 0 or 1, true or false; nothing where it is unknown) in "
+                    "every column but those of images, partitions and identities"
                 )
                 raise FacetError(
                     f"{where}: {name}: expected {expected}; got '{text[:40]}'"
