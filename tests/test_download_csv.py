@@ -73,6 +73,13 @@ def test_columns_become_attributes(tmp_path: Path) -> None:
         pytest.param([ROWS[0], *reversed(ROWS[1:])], id="another order"),
         pytest.param([ROWS[0].replace("file", '"file"'), *ROWS[1:]], id="quotes"),
         pytest.param([ROWS[0].replace("file", "Foto"), *ROWS[1:]], id="another name"),
+        pytest.param(
+            ["," + ROWS[0], *(f"{k},{row}" for k, row in enumerate(ROWS[1:]))], id="row numbers"
+        ),
+        pytest.param(
+            [ROWS[0], *(r.replace(",1", ",YES").replace(",0", ", no ") for r in ROWS[1:])],
+            id="yes and no",
+        ),
     ],
 )
 def test_the_same_table_written_otherwise(rows: list[str], tmp_path: Path) -> None:
@@ -88,6 +95,19 @@ def test_the_file_itself_may_be_named(tmp_path: Path) -> None:
         read(folder, tmp_path / "out")
     table, attributes = read(folder / "faces" / "labels.csv", tmp_path / "out")
     assert (len(table), len(attributes)) == (4, 2)
+
+
+def test_a_named_file_with_its_pictures_in_a_zip(tmp_path: Path) -> None:
+    folder = write(tmp_path / "in") / "faces"
+    (folder / "more.csv").write_bytes(b"caf\xe9,x\nc.jpg,1")  # broken, and not asked for
+    with zipfile.ZipFile(folder / "pictures.zip", "w") as archive:
+        for name in NAMES:
+            archive.write(folder / name, name)
+            (folder / name).unlink()
+    table, _ = read(folder / "labels.csv", tmp_path / "out")
+    assert set(table["status"]) == {"ok"}
+    table, _ = read(folder, tmp_path / "out")  # the broken one is no candidate
+    assert len(table) == 4
 
 
 def test_a_zip_with_table_and_pictures(tmp_path: Path) -> None:
@@ -130,6 +150,8 @@ def test_pictures_beside_the_table_win(tmp_path: Path) -> None:
         pytest.param(["file,a"], "at least one image", id="no rows"),
         pytest.param(["file,age", "c.jpg,34"], ":2: age: expected a label", id="a number"),
         pytest.param(["file,a", '"c.jpg,1', 'd.jpg",1'], ":2: expected quotes", id="open quotes"),
+        pytest.param(["file,a", 'c.jpg,"1'], ":2: expected a row of a CSV", id="quotes at the end"),
+        pytest.param(["file,a", f"{'c' * 200_000},1"], ":2: expected a row", id="huge field"),
     ],
 )
 def test_bad_tables_are_refused_with_file_and_line(

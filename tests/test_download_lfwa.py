@@ -114,7 +114,7 @@ def split_as(train: list[int], test: list[int]) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("changes", "expected"),
     [
-        pytest.param({"label": LABEL[:2]}, "label: expected 4 x 3 values; got 2 x 3", id="short"),
+        pytest.param({"label": LABEL[:2]}, "that fit together; got AttrName, label", id="short"),
         pytest.param({"label": LABEL * 2}, "label: expected 0 and 1", id="value 2"),
         pytest.param({"name": ["../a.jpg", *NAMES[1:]]}, "expected a path below", id="escape"),
         pytest.param({"name": [NAMES[1], *NAMES[1:]]}, "every image once", id="image twice"),
@@ -152,7 +152,7 @@ def test_no_matlab_file(content: bytes, expected: str, tmp_path: Path) -> None:
 def test_a_variable_is_missing(tmp_path: Path) -> None:
     folder = write(tmp_path / "in")
     save_hdf5(folder / "lfw_att_40.mat", {"name": NAMES})
-    with pytest.raises(FacetError, match="expected the variables name, label and AttrName"):
+    with pytest.raises(FacetError, match="expected the variables name, label "):
         run(params_for(folder), tmp_path / "out")
 
 
@@ -178,3 +178,31 @@ def test_without_indices_partitions_are_made(
     table, _ = read_annotations(tmp_path / "out")
     assert table["partition"].value_counts().to_dict() == {"train": 24, "valid": 3, "test": 3}
     assert "the source has no partitions" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        pytest.param({"label": LABEL.T}, id="transposed"),
+        pytest.param({"label": LABEL.astype(bool)}, id="logical"),
+        pytest.param({"bbox": np.ones((4, 4)), "note": ["a", "b"]}, id="more variables"),
+        pytest.param({"a_text": "LFWA+", "AttrName": np.array(ATTRIBUTES)}, id="rows of text"),
+    ],
+)
+def test_variables_are_told_by_what_they_hold(changes: dict[str, Any], tmp_path: Path) -> None:
+    run(params_for(write(tmp_path / "in", save_old, **changes)), tmp_path / "out")
+    table, attributes = read_annotations(tmp_path / "out")
+    assert attributes == ["5_o_Clock_Shadow", "Male", "Smiling"]
+    row = table.set_index("image_id").loc["Zico/Zico_0002.jpg"]
+    assert row[attributes].tolist() == [True, True, False]
+
+
+def test_one_attribute_and_logical_indices(tmp_path: Path) -> None:
+    folder = write(tmp_path / "in", save_old, label=LABEL[:, :1], AttrName=["Male"])
+    masks = {"train": np.array([True, False, True, False])}
+    savemat(folder / "indices_train_test.mat", {**masks, "test": ~masks["train"]})
+    run(params_for(folder), tmp_path / "out")
+    table, attributes = read_annotations(tmp_path / "out")
+    assert attributes == ["Male"]
+    assert table["Male"].sum() == 1
+    assert table.set_index("image_id").loc["Zico/Zico_0002.jpg", "partition"] == "test"

@@ -108,6 +108,22 @@ def test_damage_inside_the_archive_is_found(tmp_path: Path) -> None:
     assert "CRC" in bad["error"].iloc[0]
 
 
+@pytest.mark.parametrize(
+    "method", [zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA], ids=["z", "bz2", "lzma"]
+)
+def test_damage_inside_compressed_entries_is_found(tmp_path: Path, method: int) -> None:
+    folder = OfficialFolder().write(tmp_path / "in", compression=method)
+    path = folder / "img_align_celeba.zip"
+    with zipfile.ZipFile(path) as archive:
+        entry = archive.getinfo("img_align_celeba/000003.jpg")
+    data = bytearray(path.read_bytes())
+    start = entry.header_offset + 80
+    data[start : start + 60] = bytes(60)
+    path.write_bytes(data)
+    table, _ = read_annotations(download(folder, tmp_path / "out"))
+    assert table.loc[table["status"] == "unreadable", "image_id"].tolist() == ["000003.jpg"]
+
+
 def test_links_are_not_followed(tmp_path: Path) -> None:
     folder = OfficialFolder().write(tmp_path / "in", unpacked=True)
     picture = folder / "img_align_celeba" / "000002.jpg"
@@ -140,6 +156,7 @@ ROW = "000001.jpg 1 -1 1 -1"
     [
         pytest.param(change("attr", 0, "x"), ":1: expected the number", id="no count"),
         pytest.param(change("attr", 0, "31"), ":1: expected 31 rows", id="wrong count"),
+        pytest.param(change("attr", 0, "9" * 5000), ":1: expected the number", id="huge count"),
         pytest.param(change("attr", 1, "A B B C"), ":2: expected distinct", id="name twice"),
         pytest.param(
             change("attr", 1, "A B status C"), ":2: expected distinct", id="reserved name"

@@ -12,7 +12,7 @@ import pytest
 
 from stages.common.errors import FacetError
 from stages.common.tables import iter_images, read_annotations
-from stages.download.layouts.parquet import find_partition, read_rows
+from stages.download.layouts.parquet import Shard, find_partition, read_rows
 from stages.download.layouts.recover import match_labels
 from stages.download.run import run
 from stages.download.source import Labels
@@ -187,7 +187,7 @@ def test_columns_of_other_types(tmp_path: Path) -> None:
             "Smiling": pa.array([1, -1, None], pa.int8()),
             "caption": ["one", "two", "three"],
             "Male": [False, None, True],
-            "Young": [0.0, float("nan"), 1.0],
+            "Young": [-1.0, float("nan"), 1.0],
         },
     )
     table, attributes = read_annotations(download(tmp_path / "in", tmp_path / "out"))
@@ -226,6 +226,63 @@ def test_shards_of_different_columns_are_refused(tmp_path: Path) -> None:
         download(tmp_path / "in", tmp_path / "out")
 
 
+def test_minus_one_beside_zero_is_refused(tmp_path: Path) -> None:
+    """One of them may mean unknown; across shards and columns too."""
+    write_table(tmp_path / "in", "train.parquet", {"image": [picture(0)] * 2, "a": [1, 0]})
+    write_table(tmp_path / "in", "test.parquet", {"image": [picture(1)] * 2, "a": [1, -1]})
+    with pytest.raises(FacetError, match="in all columns; got -1 and 0"):
+        download(tmp_path / "in", tmp_path / "out")
+
+
+@pytest.mark.parametrize("place", ["labels", "pictures", "end"])
+def test_a_damaged_shard_is_one_line(place: str, tmp_path: Path) -> None:
+    shards = OfficialFolder().write_shards(tmp_path / "in", n_shards=1)
+    path = next(shards.rglob("train-*.parquet"))
+    data = bytearray(path.read_bytes())
+    chunk = pq.ParquetFile(path).metadata.row_group(0).column(0 if place == "pictures" else 4)
+    start = chunk.data_page_offset
+    data[start : start + 40] = b"\xff" * 40
+    path.write_bytes(data[:-20] if place == "end" else data)
+    with pytest.raises(FacetError) as caught:
+        download(tmp_path / "in", tmp_path / "out")
+    assert "Parquet file" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_the_folder_of_the_source_tells_no_partition(tmp_path: Path) -> None:
+    columns = {"image": [picture(k) for k in range(20)], "a": [True, False] * 10}
+    write_table(tmp_path / "test", "faces.parquet", columns)
+    table, _ = read_annotations(download(tmp_path / "test", tmp_path / "out"))
+    assert set(table["partition"]) == {"train", "valid", "test"}
+    write_table(tmp_path / "in" / "train" / "part 0", "x.PARQUET", columns)
+    table, _ = read_annotations(download(tmp_path / "in", tmp_path / "out"))
+    assert set(table["partition"]) == {"train"}
+
+
+@pytest.mark.parametrize(
+    "columns",
+    [
+        pytest.param({"celeb_id": [[1]] * 20}, id="identity is a list"),
+        pytest.param({"file_name": [[1]] * 20}, id="name is a list"),
+        pytest.param({"celeb_id": [""] * 20}, id="identity is empty"),
+        pytest.param({"file_name": ["a/../.."] * 20}, id="name leads out"),
+        pytest.param({"huge": pa.array([2**63 + 1] * 20, pa.uint64())}, id="huge numbers"),
+    ],
+)
+def test_odd_columns_end_in_tables_or_in_one_line(columns: dict[str, Any], tmp_path: Path) -> None:
+    pictures = [picture(k) for k in range(20)]
+    labels = {"image": pictures, "a": [True, False] * 10}
+    write_table(tmp_path / "in", "faces.parquet", {**labels, **columns})
+    if "huge" in columns:
+        with pytest.raises(FacetError, match="huge: expected 0 and 1"):
+            download(tmp_path / "in", tmp_path / "out")
+    else:
+        table, attributes = read_annotations(download(tmp_path / "in", tmp_path / "out"))
+        assert attributes == ["a"]
+        assert table["identity"].isna().all()
+        assert table["image_id"].is_unique
+
+
 def test_pictures_without_bytes_are_unreadable(tmp_path: Path) -> None:
     pictures = [picture(k) for k in range(20)]
     pictures[7]["bytes"] = None
@@ -244,7 +301,7 @@ def test_reading_rows_leaves_the_pictures_alone(tmp_path: Path) -> None:
     counting = pa.proxy_memory_pool(usual)
     pa.set_memory_pool(counting)
     try:
-        rows = read_rows([tmp_path / "train.parquet"])
+        rows = read_rows([Shard(tmp_path / "train.parquet", "train.parquet")])
     finally:
         pa.set_memory_pool(usual)
     assert rows.names == ["a"]

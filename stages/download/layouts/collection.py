@@ -1,10 +1,12 @@
 """A folder and the zip archives in it as one collection of files, read in place, never unpacked."""
 
+import lzma
 import os
 import stat
+import struct
 import zipfile
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -14,7 +16,7 @@ from stages.common.images import UnreadableImageError
 
 #: One picture's file may be this large, one label file this; a larger one is not read.
 MAX_IMAGE_BYTES = 64 * 2**20
-MAX_TEXT_BYTES = 512 * 2**20
+MAX_TEXT_BYTES = 128 * 2**20
 
 #: Folders below the one that is named are looked into this deep.
 MAX_DEPTH = 6
@@ -97,10 +99,13 @@ class Archive:
         except (
             zipfile.BadZipFile,
             zlib.error,
+            lzma.LZMAError,
+            struct.error,
             EOFError,
             OSError,
-            RuntimeError,
+            RuntimeError,  # encrypted
             NotImplementedError,
+            ValueError,  # a name that is no UTF-8, among others
         ) as error:
             raise UnreadableImageError(f"damaged in its archive: {error}"[:160]) from None
         if len(data) != entry.file_size:
@@ -183,18 +188,21 @@ def open_collection(path: Path) -> Iterator[Collection]:
         FacetError: nothing there, or a file under a zip's name that is no zip archive.
     """
     containers: list[Folder | Archive] = []
+    folder = None
     try:
         if path.is_dir():
             folder = Folder(path)
             containers.append(folder)
-            zips: Iterable[str] = [n for n in folder.sizes if n.lower().endswith(".zip")]
-            containers += [Archive(path / name) for name in zips]
-        elif path.suffix.lower() == ".zip":
+        elif path.suffix.lower() == ".zip" and path.is_file():
             containers.append(Archive(path))
         elif path.is_file():
-            containers.append(Folder(path.parent))
+            folder = Folder(path.parent)
+            containers.append(folder)
         else:
             raise FacetError(f"{path}: expected a folder, an archive or a file; got nothing")
+        if folder is not None and path.suffix.lower() != ".parquet":
+            zips = [name for name in folder.sizes if name.lower().endswith(".zip")]
+            containers += [Archive(folder.path / name) for name in zips]
         yield Collection(path, tuple(containers))
     finally:
         for container in containers:

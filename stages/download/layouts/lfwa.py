@@ -30,21 +30,14 @@ def read_lfwa(member: Member, indices: Member | None) -> Labels:
     """
     variables = read_mat(member)
     names = _find_names(variables)
-    attributes = _find_attributes(variables)
-    values = _find_labels(variables)
-    if not names or not attributes or values is None:
+    attributes, values = _find_labels(variables, names)
+    if values is None:
+        held = [name for name in sorted(variables) if not name.startswith("_")]
         raise FacetError(
-            f"{member}: expected the variables name, label and AttrName; "
-            f"got {', '.join(name for name in sorted(variables) if name[0] != '_')[:100]}"
+            f"{member}: expected the variables name, label (images x attributes) and AttrName that "
+            f"fit together; got {', '.join(held)[:100]}"
         )
     attributes = check_attributes(attributes, str(member))
-    if values.shape == (len(attributes), len(names)) != (len(names), len(attributes)):
-        values = values.T
-    if values.shape != (len(names), len(attributes)):
-        raise FacetError(
-            f"{member}: label: expected {len(names)} x {len(attributes)} values; "
-            f"got {' x '.join(map(str, values.shape))}"
-        )
     unknown = np.isnan(values)
     wrong = ~unknown & ~np.isin(values, (0, 1, -1))
     if wrong.any() or ((values == 0).any() and (values == -1).any()):
@@ -107,23 +100,25 @@ def _find_names(variables: dict[str, Any]) -> list[str]:
     return []
 
 
-def _find_attributes(variables: dict[str, Any]) -> list[str]:
-    """The other texts (`AttrName` in the published file)."""
-    names = _find_names(variables)
+def _find_labels(
+    variables: dict[str, Any], names: list[str]
+) -> tuple[list[str], NDArray[np.float64] | None]:
+    """Texts and the matrix of images x texts (`AttrName` and `label` in the published file)."""
+    n = len(names)
     for key, value in variables.items():
         texts = _texts(value)
-        if texts and texts != names and not key.startswith("_"):
-            return [text.replace(" ", "_") for text in texts]
-    return []
-
-
-def _find_labels(variables: dict[str, Any]) -> NDArray[np.float64] | None:
-    """The matrix (`label` in the published file)."""
-    for value in variables.values():
-        matrix = np.asarray(value)
-        if matrix.dtype.kind in "biuf" and matrix.ndim == 2 and min(matrix.shape) > 1:
-            return matrix.astype(np.float64)
-    return None
+        if not texts or texts == names or key.startswith("_"):
+            continue
+        for other in variables.values():
+            matrix = np.asarray(other)
+            if not n or matrix.dtype.kind not in "biuf" or matrix.size != n * len(texts):
+                continue
+            if matrix.shape == (len(texts), n) != (n, len(texts)):
+                matrix = matrix.T
+            if matrix.shape in ((n, len(texts)), (n,)):
+                attributes = [text.replace(" ", "_") for text in texts]
+                return attributes, matrix.reshape(n, -1).astype(np.float64)
+    return [], None
 
 
 def _find_person(name: str) -> str | None:
@@ -135,17 +130,25 @@ def _find_person(name: str) -> str | None:
     return numbered[1] if numbered else None
 
 
-def _find_indices(variables: dict[str, Any], partition: str) -> NDArray[np.int64] | None:
+def _find_indices(
+    variables: dict[str, Any], partition: str, n_images: int
+) -> NDArray[np.int64] | None:
     """Numbers of the images of train or test (`indices_img_train` in the published file)."""
     for key, value in variables.items():
-        if partition in key.lower() and "identit" not in key.lower():
-            return np.ravel(np.asarray(value)).astype(np.int64)
+        numbers = np.ravel(np.asarray(value))
+        if partition not in key.lower() or "identit" in key.lower():
+            continue
+        if numbers.dtype.kind not in "biuf" or not np.isfinite(numbers).all():
+            continue
+        if len(numbers) == n_images and (numbers == 0).any():  # which are in, not their numbers
+            return np.flatnonzero(numbers) + 1
+        return numbers.astype(np.int64)
     return None
 
 
 def _read_partitions(variables: dict[str, Any], n_images: int, where: Member) -> list[str] | None:
     """Train and test by the numbers of images, which count from 1."""
-    indices = {name: _find_indices(variables, name) for name in ("train", "test")}
+    indices = {name: _find_indices(variables, name, n_images) for name in ("train", "test")}
     partitions = [""] * n_images
     for name, numbers in indices.items():
         if numbers is None:

@@ -2,6 +2,7 @@
 
 import hashlib
 import logging
+import re
 from dataclasses import dataclass, field
 
 from stages.common.errors import FacetError
@@ -26,6 +27,7 @@ LABELS = "list_attr_celeba"
 PARTITION = "list_eval_partition"
 IDENTITY = "identity_CelebA"
 
+_COUNT = re.compile(r"[0-9]{1,12}")
 _PARTITION_CODES = {str(code): name for code, name in enumerate(PARTITIONS)}
 
 
@@ -113,7 +115,7 @@ def _read_attributes(files: LabelFiles) -> tuple[list[str], dict[str, bytes]]:
         attributes = check_attributes([name.strip() for name in header[1:]], f"{member}:1")
         rows, first, n_expected = split_csv(member, lines[1:], 2), 2, None
     else:
-        if len(lines) < 3 or not lines[0].strip().isdecimal():
+        if len(lines) < 3 or not _COUNT.fullmatch(lines[0].strip()):
             raise FacetError(
                 f"{member}:1: expected the number of images, then names, then rows; "
                 f"got '{lines[0][:40]}'"

@@ -4,17 +4,19 @@ import itertools
 import logging
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from stages.common.errors import FacetError
 from stages.common.images import UnreadableImageError
 from stages.common.tables import PARTITIONS
-from stages.download.layouts.collection import MAX_IMAGE_BYTES, Collection, Folder
+from stages.download.layouts.collection import MAX_IMAGE_BYTES, Collection, Folder, is_safe
 from stages.download.layouts.text import check_attributes
 from stages.download.source import (
     IDENTITY_COLUMNS,
@@ -26,6 +28,15 @@ from stages.download.source import (
 log = logging.getLogger(__name__)
 
 _BATCH = 256
+UNKNOWN, FALSE = 2, 3  # in the numbers of a shard, before they are labels
+
+
+@dataclass(frozen=True)
+class Shard:
+    """One Parquet file; `name` is its path in the collection, which may tell its partition."""
+
+    path: Path
+    name: str
 
 
 @dataclass(frozen=True)
@@ -55,13 +66,13 @@ class Rows:
     identities: list[str | None]
 
 
-def find_shards(collection: Collection) -> list[Path]:
+def find_shards(collection: Collection) -> list[Shard]:
     """Parquet files with a column of pictures: train, valid, test, each in order of name."""
     found = []
     for container in collection.containers:
         for name in container.sizes if isinstance(container, Folder) else ():
             path = container.path / name
-            if not name.endswith(".parquet") or (
+            if not name.lower().endswith(".parquet") or (
                 collection.path.is_file() and path != collection.path
             ):
                 continue
@@ -69,22 +80,24 @@ def find_shards(collection: Collection) -> list[Path]:
                 partition = find_partition(name)
                 order = PARTITIONS.index(partition) if partition else len(PARTITIONS)
                 found.append((order, name, path))
-    return [path for _, _, path in sorted(found)]
+    return [Shard(path, name) for _, name, path in sorted(found)]
 
 
-def read_rows(files: list[Path]) -> Rows:
+def read_rows(shards: list[Shard]) -> Rows:
     """Read everything but the pictures.
 
     Raises:
-        FacetError: shards of different columns, or a column that holds no labels.
+        FacetError: shards of different columns, a column that holds no labels, no rows, or a
+            damaged file.
     """
+    files = [shard.path for shard in shards]
     schema = open_shard(files[0]).schema_arrow
     columns = _assign_columns(files[0], schema)
     small = [name for name in schema.names if name != columns.image]
     values, names = [], []
     partitions: list[str | None] = []
     identities: list[str | None] = []
-    for path in files:
+    for path, relative in ((shard.path, shard.name) for shard in shards):
         shard = open_shard(path)
         if shard.schema_arrow.names != schema.names:
             raise FacetError(
@@ -93,25 +106,28 @@ def read_rows(files: list[Path]) -> Rows:
             )
         has_path = _has_path(schema.field(columns.image).type)
         wanted = small + ([f"{columns.image}.path"] if has_path else [])
-        table = shard.read(columns=wanted)
+        with explain_damage(path):
+            table = shard.read(columns=wanted)
         n = shard.metadata.num_rows
         values.append(_read_values(path, table, columns.attributes, n))
         if columns.name is not None:
             names += table[columns.name].cast(pa.string()).to_pylist()
         elif has_path:
             names += pa.compute.struct_field(table[columns.image], "path").to_pylist()
-        partitions += _read_partitions(path, table, columns.partition, n)
+        partitions += _read_partitions(path, relative, table, columns.partition, n)
         identities += (
             [None] * n
             if columns.identity is None
-            else table[columns.identity].cast(pa.string()).to_pylist()
+            else [text or None for text in table[columns.identity].cast(pa.string()).to_pylist()]
         )
+    if not identities:
+        raise FacetError(f"{files[0]}: expected at least one row; got none")
     plain = [name.rpartition("/")[2] for name in names if name]
-    has_names = len(plain) == len(identities) == len(set(plain))
+    has_names = len(plain) == len(identities) == len(set(plain)) and all(map(is_safe, plain))
     return Rows(
         files=files,
         columns=columns,
-        values=np.concatenate(values),
+        values=_decode_no(files[0], np.concatenate(values)),
         names=plain if has_names else None,
         partitions=None if None in partitions else [name or "" for name in partitions],
         identities=identities,
@@ -126,14 +142,32 @@ def open_shard(path: Path) -> pq.ParquetFile:
     """
     try:
         return pq.ParquetFile(path.resolve(), buffer_size=1 << 20, pre_buffer=False)
-    except (pa.ArrowInvalid, OSError) as error:
-        raise FacetError(f"{path}: expected a Parquet file; {error}") from None
+    except (pa.ArrowException, OSError) as error:
+        text = " ".join(str(error).split())
+        raise FacetError(f"{path}: expected a Parquet file; {text[:200]}") from None
+
+
+@contextmanager
+def explain_damage(path: Path) -> Iterator[None]:
+    """Turn what the library says about a damaged file into one line."""
+    try:
+        yield
+    except (pa.ArrowException, OSError) as error:
+        text = " ".join(str(error).split())
+        raise FacetError(
+            f"{path}: expected an undamaged Parquet file; got: {text[:200]}; fetch it again"
+        ) from None
 
 
 def iter_pictures(files: list[Path], column: str) -> Iterator[bytes | None]:
     """Bytes of every picture in order of the rows, None where there are none."""
     for path in files:
-        for batch in open_shard(path).iter_batches(_BATCH, columns=[column]):
+        batches = open_shard(path).iter_batches(_BATCH, columns=[column])
+        while True:
+            with explain_damage(path):
+                batch = next(batches, None)
+            if batch is None:
+                break
             images = batch.column(0)
             if pa.types.is_struct(images.type):
                 images = images.field("bytes")
@@ -199,7 +233,7 @@ class ShardImages:
 
 def find_partition(name: str) -> str | None:
     """The partition that a shard's name (train-00000-of-00019.parquet) or folder (train/) tells."""
-    *folders, stem = name.removesuffix(".parquet").lower().split("/")
+    *folders, stem = name.lower().removesuffix(".parquet").split("/")
     for word in (stem.replace("_", "-").split("-")[0], *reversed(folders)):
         if word in PARTITION_WORDS and not word.isdecimal():
             return PARTITION_WORDS[word]
@@ -220,7 +254,11 @@ def _find_image(schema: pa.Schema) -> str | None:
 def _assign_columns(path: Path, schema: pa.Schema) -> Columns:
     image = _find_image(schema)
     assert image is not None  # find_shards chose the files by it
-    lowered = {name.lower(): name for name in schema.names if name != image}
+    lowered = {
+        name.lower(): name
+        for name in schema.names
+        if name != image and _may_be_names(schema.field(name).type)
+    }
 
     def find(names: tuple[str, ...]) -> str | None:
         return next((lowered[name] for name in names if name in lowered), None)
@@ -236,6 +274,17 @@ def _assign_columns(path: Path, schema: pa.Schema) -> Columns:
     return Columns(image, name, identity, partition, check_attributes(others, str(path)))
 
 
+def _may_be_names(kind: pa.DataType) -> bool:
+    if pa.types.is_dictionary(kind):
+        kind = kind.value_type
+    return bool(
+        pa.types.is_string(kind)
+        or pa.types.is_large_string(kind)
+        or pa.types.is_integer(kind)
+        or pa.types.is_floating(kind)
+    )
+
+
 def _may_be_labels(kind: pa.DataType) -> bool:
     return bool(
         pa.types.is_boolean(kind)
@@ -249,26 +298,43 @@ def _has_path(kind: pa.DataType) -> bool:
     return bool(pa.types.is_struct(kind) and kind.get_field_index("path") >= 0)
 
 
-def _read_values(path: Path, table: pa.Table, attributes: list[str], n: int) -> np.ndarray:
-    """(n, A) int8; booleans, or numbers that are -1 and 1 or 0 and 1, null or NaN if unknown."""
-    values = np.full((n, len(attributes)), -1, np.int8)
+def _read_values(path: Path, table: pa.Table, attributes: list[str], n: int) -> NDArray[np.int8]:
+    """(n, A) int8: the numbers as they stand, 1, 0 or -1; UNKNOWN for null and NaN, FALSE for false."""
+    values = np.full((n, len(attributes)), UNKNOWN, np.int8)
     for index, name in enumerate(attributes):
         column = table[name].combine_chunks()
         known = ~column.is_null(nan_is_null=True).to_numpy(zero_copy_only=False)
-        numbers = column.filter(pa.array(known)).cast(pa.float64()).to_numpy()
-        if not set(np.unique(numbers)) <= {0, 1} and not set(np.unique(numbers)) <= {-1, 1}:
+        numbers = column.filter(pa.array(known)).cast(pa.float64(), safe=False).to_numpy()
+        if not np.isin(numbers, (-1, 0, 1)).all():
             raise FacetError(
                 f"{path}: {name}: expected 0 and 1, or -1 and 1; "
                 f"got {np.unique(numbers)[:5].tolist()}"
             )
-        values[known, index] = numbers == 1
+        is_sure = pa.types.is_boolean(column.type)
+        values[known, index] = np.where(numbers == 0, FALSE, 1) if is_sure else numbers
     return values
 
 
-def _read_partitions(path: Path, table: pa.Table, column: str | None, n: int) -> list[str | None]:
-    """By the column, else by the shard's name, else unknown."""
+def _decode_no(path: Path, values: NDArray[np.int8]) -> NDArray[np.int8]:
+    """-1 or 0, whichever means no in these shards, as 0; unknown as -1.
+
+    Raises:
+        FacetError: both occur, of which one may well mean unknown.
+    """
+    if (values == -1).any() and (values == 0).any():
+        raise FacetError(
+            f"{path}: expected 0 and 1, or -1 and 1, in all columns; got -1 and 0 (let unknown "
+            "labels be null)"
+        )
+    return np.where(values == UNKNOWN, -1, values == 1).astype(np.int8)
+
+
+def _read_partitions(
+    path: Path, relative: str, table: pa.Table, column: str | None, n: int
+) -> list[str | None]:
+    """By the column, else by the shard's name in the collection, else unknown."""
     if column is None:
-        return [find_partition(f"{path.parent.name}/{path.name}")] * n
+        return [find_partition(relative)] * n
     words = [str(word).strip().lower() for word in table[column].to_pylist()]
     wrong = next((word for word in words if word not in PARTITION_WORDS), None)
     if wrong is not None:

@@ -38,7 +38,7 @@ def find_csv(collection: Collection) -> Member | None:
         and (collection.path.is_dir() or _is_named(collection.path, member))
     ]
     if len(tables) > 1:
-        tables = [member for member in tables if find_images(member) is not None]
+        tables = [member for member in tables if _may_hold_labels(member)]
     if len(tables) > 1:
         raise FacetError(
             f"{collection.path}: expected one CSV of labels; got {tables[0].name} and "
@@ -68,6 +68,8 @@ def read_csv(member: Member) -> Labels:
     partition = find_column(header, PARTITION_COLUMNS)
     identity = find_column(header, IDENTITY_COLUMNS)
     columns = [k for k in range(len(header)) if k not in (image, partition, identity)]
+    if columns and columns[0] == 0 and not header[0]:
+        columns = columns[1:]  # the row numbers that pandas writes
     attributes = check_attributes([header[k] for k in columns], f"{member}:1")
     reader = ValueReader(member, attributes)
     values: dict[str, bytes] = {}
@@ -108,10 +110,20 @@ def find_images(member: Member, lines: list[str] | None = None) -> int | None:
     lines = read_lines(member) if lines is None else lines
     column = find_column(read_header(member, lines), IMAGE_COLUMNS)
     if column is None and len(lines) > 1:
+        # The first column, or the one behind row numbers.
         row = next(split_csv(member, lines[1:2], 2, _find_delimiter(lines[0])), [])
-        if row and row[0].lower().endswith(PICTURE_SUFFIXES):
-            return 0
+        for place, text in enumerate(row[:2]):
+            if text.strip().lower().endswith(PICTURE_SUFFIXES):
+                return place
     return column
+
+
+def _may_hold_labels(member: Member) -> bool:
+    """One of several tables: what cannot be read is none of labels."""
+    try:
+        return find_images(member) is not None
+    except FacetError:
+        return False
 
 
 def read_header(member: Member, lines: list[str] | None = None) -> list[str]:

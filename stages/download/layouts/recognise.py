@@ -11,7 +11,7 @@ from stages.download.layouts.lfwa import LABELS as LFWA_LABELS
 from stages.download.layouts.lfwa import find_lfwa, read_lfwa
 from stages.download.layouts.official import IMAGES, LabelFiles, find_label_files, read_label_files
 from stages.download.layouts.official import LABELS as CELEBA_LABELS
-from stages.download.layouts.parquet import ShardImages, find_shards, read_rows
+from stages.download.layouts.parquet import Shard, ShardImages, find_shards, read_rows
 from stages.download.layouts.pictures import LocatedImages, describe_absence, locate_images
 from stages.download.layouts.plain_csv import find_csv, read_csv
 from stages.download.layouts.recover import recover_names
@@ -88,7 +88,7 @@ def read_celeba(collection: Collection, files: LabelFiles) -> Source:
     return make_source(files.layout, words[files.layout], collection, labels, images, files.md5)
 
 
-def read_shards(collection: Collection, shards: list[Path], files: LabelFiles | None) -> Source:
+def read_shards(collection: Collection, shards: list[Shard], files: LabelFiles | None) -> Source:
     """Hugging Face's layout; CelebA's label files beside it help to recover file names."""
     rows = read_rows(shards)
     names = recover_names(rows, collection, read_label_files(files) if files else None)

@@ -10,12 +10,13 @@ from stages.common.errors import FacetError
 from stages.common.tables import FIXED_COLUMNS
 from stages.download.layouts.collection import Member, is_safe
 
-#: What stands for a label in a table; -1 and 0 both mean no, but not in one file.
+#: What stands for a label in a table, in lower case (capitals of two are there for speed); -1 and
+#: 0 both mean no, but not in one file.
 YES, NO, UNKNOWN = 1, 0, 255
 WORDS = {
-    **dict.fromkeys(("1", "1.0", "true", "True", "TRUE", "yes", "Yes"), YES),
-    **dict.fromkeys(("-1", "-1.0", "0", "0.0", "false", "False", "FALSE", "no", "No"), NO),
-    **dict.fromkeys(("", "nan", "NaN", "NA", "N/A", "null", "None"), UNKNOWN),
+    **dict.fromkeys(("1", "1.0", "true", "True", "yes"), YES),
+    **dict.fromkeys(("-1", "-1.0", "0", "0.0", "false", "False", "no"), NO),
+    **dict.fromkeys(("", "nan", "na", "n/a", "null", "none"), UNKNOWN),
 }
 #: The values of CelebA's own text files.
 OFFICIAL_WORDS = {"1": YES, "-1": NO}
@@ -55,10 +56,20 @@ def split_csv(
     """Rows of a CSV, one per line, as label tables hold no line ends within quotes.
 
     Raises:
-        FacetError: quotes that do not end on their line.
+        FacetError: quotes that do not end on their line, or a field of more than 128 KB.
     """
     reader = csv.reader(lines, delimiter=delimiter, strict=True)
-    for number, row in enumerate(reader, start=1):
+    number = 0
+    while True:
+        number += 1
+        try:
+            row = next(reader)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            raise FacetError(
+                f"{member}:{first + number - 1}: expected a row of a CSV; got: {error}"
+            ) from None
         if reader.line_num != number:
             raise FacetError(f"{member}:{first + number - 1}: expected quotes that end; got none")
         yield row
@@ -124,7 +135,7 @@ class ValueReader:
             row = bytes(map(self._words.__getitem__, texts))
         except KeyError:
             for name, text in zip(self._attributes, texts, strict=True):
-                if text.strip() in self._words:
+                if text.strip().lower() in self._words:
                     continue
                 expected = (
                     "-1 or 1"
@@ -135,7 +146,7 @@ class ValueReader:
                 raise FacetError(
                     f"{where}: {name}: expected {expected}; got '{text[:40]}'"
                 ) from None
-            row = bytes(self._words[text.strip()] for text in texts)
+            row = bytes(self._words[text.strip().lower()] for text in texts)
         if NO in row:
             self._check_no(texts, where)
         return row
