@@ -60,10 +60,12 @@ def test_by_content_where_line_ends_differ_or_a_label_does(
     text = attr.read_text().replace("000001.jpg -1", "000001.jpg  1", 1)
     assert text != attr.read_text()
     attr.write_text(text)
-    run(params_for(folder), tmp_path / "out2")
+    with caplog.at_level(logging.INFO):
+        run(params_for(folder), tmp_path / "out2")
     assert read_manifest(tmp_path / "out2")["celeba"] == {
-        "extent": "part", "official": ["partitions", "identities"],
+        "extent": "changed", "official": ["partitions", "identities"],
     }  # fmt: skip
+    assert "CelebA with other labels than the official ones" in caplog.text
 
 
 def test_other_data_is_not_celeba(tmp_path: Path) -> None:

@@ -120,6 +120,29 @@ def test_a_zip_with_table_and_pictures(tmp_path: Path) -> None:
     assert got.equals(expected)
 
 
+def test_pictures_of_other_names_only_are_refused(tmp_path: Path) -> None:
+    rows = [ROWS[0], *(row.replace(".jpg", ".JPG").replace(".png", ".PNG") for row in ROWS[1:])]
+    with pytest.raises(FacetError, match=r"such as anna/1\.JPG; got others, such as .*\.(jpg|png)"):
+        read(write(tmp_path / "in", rows), tmp_path / "out")
+
+
+def test_two_pictures_of_one_name_are_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = write(tmp_path / "in")
+    for k, archive in enumerate("ab"):
+        with zipfile.ZipFile(folder / f"{archive}.zip", "w") as file:
+            for name in NAMES:
+                file.writestr(f"raw/{name}", (folder / "faces" / name).read_bytes() + b"x" * k)
+    for name in NAMES:
+        (folder / "faces" / name).unlink()
+    with caplog.at_level(logging.WARNING):
+        table, _ = read(folder, tmp_path / "out")
+    assert set(table["status"]) == {"ok"}
+    assert "4 pictures are there twice and differ; used for anna/1.jpg:" in caplog.text
+    assert "a.zip/raw/anna/1.jpg, not" in caplog.text
+
+
 def test_pictures_beside_the_table_win(tmp_path: Path) -> None:
     folder = write(tmp_path / "in")
     (folder / "raw").mkdir()

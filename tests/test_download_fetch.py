@@ -607,7 +607,7 @@ def test_two_at_once_fetch_it_once(
 
 
 def test_memory_does_not_grow_with_the_file(server: Loopback, tmp_path: Path) -> None:
-    body = b"PK" + bytes(30 * 2**20)
+    body = zip_bytes(30 * 2**20)
     server.serve("/a.zip", body, Reply(block=2**20))
     tracemalloc.start()
     try:
@@ -619,6 +619,25 @@ def test_memory_does_not_grow_with_the_file(server: Loopback, tmp_path: Path) ->
         tracemalloc.stop()
     assert (tmp_path / "a.zip").stat().st_size == len(body)
     assert peak < 8 * 2**20  # the server's own blocks of 1 MiB included
+
+
+@pytest.mark.parametrize(
+    ("name", "body", "expected"),
+    [
+        pytest.param("a.zip", BODY[:5000], "without the end of a zip archive", id="half a zip"),
+        pytest.param("a.parquet", b"PAR1" + bytes(99), "without the end of a Par", id="Parquet"),
+        pytest.param("a.txt", b"", "an empty file", id="empty"),
+        pytest.param("a.txt", b'{"error": "log in"}', "an answer in JSON", id="JSON"),
+    ],
+)
+def test_what_ends_too_early_without_a_length_is_not_kept(
+    name: str, body: bytes, expected: str, server: Loopback, tmp_path: Path
+) -> None:
+    server.serve(f"/{name}", body, Reply(is_chunked=True))
+    with pytest.raises(FacetError, match=expected):
+        fetch_file(f"{server.address}/{name}", tmp_path / name)
+    assert not (tmp_path / name).exists()
+    assert not list(tmp_path.glob("*.part"))
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """Every layout ends in the same canonical tables."""
 
 import logging
+import os
 import stat
 import zipfile
 from collections.abc import Callable
@@ -61,6 +62,7 @@ def write_all_in_one_zip(official: OfficialFolder, folder: Path) -> Path:
         for path in sorted((folder / "celeba").rglob("*")):
             archive.write(path, path.relative_to(folder))
         archive.writestr("__MACOSX/celeba/img_align_celeba/._000001.jpg", b"junk")
+        archive.writestr("celeba/__MACOSX/list_attr_celeba.txt", b"junk")
     return folder / "everything.zip"
 
 
@@ -193,6 +195,44 @@ def test_an_archive_of_another_kind_is_named(
     assert "img_align_celeba_png.7z.001 is not read" in caplog.text
 
 
+def test_kaggles_csv_may_be_named(tmp_path: Path) -> None:
+    kaggle = OfficialFolder().write_kaggle(tmp_path / "in")
+    expected = folder_bytes(download(kaggle, tmp_path / "a"))
+    got = download(kaggle / "list_attr_celeba.csv", tmp_path / "b")
+    assert folder_bytes(got) == expected
+
+
+@pytest.mark.parametrize("prefix", ["img_align_celeba\\", "./img_align_celeba/"], ids=["\\", "./"])
+def test_names_of_other_programs_in_archives(prefix: str, tmp_path: Path) -> None:
+    official = OfficialFolder()
+    expected = folder_bytes(download(official.write(tmp_path / "a"), tmp_path / "out_a"))
+    folder = official.write(tmp_path / "b")
+    with zipfile.ZipFile(folder / "img_align_celeba.zip", "w") as archive:
+        for name, data in official.images.items():
+            archive.writestr(f"{prefix}{name}", data)
+    assert folder_bytes(download(folder, tmp_path / "out_b")) == expected
+
+
+def test_a_broken_archive_matters_only_where_something_is_missing(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = OfficialFolder().write(tmp_path / "in")
+    (folder / "old backup.zip").write_bytes(b"PK\x03\x04 broken")
+    download(folder, tmp_path / "out")
+    assert "left aside, as nothing is missing without it" in caplog.text
+    (folder / "img_align_celeba.zip").unlink()
+    with pytest.raises(FacetError, match=r"old backup\.zip: expected a zip archive"):
+        download(folder, tmp_path / "out2")
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_what_may_not_be_read_is_named(tmp_path: Path) -> None:
+    folder = OfficialFolder().write(tmp_path / "in")
+    (folder / "img_align_celeba.zip").chmod(0)
+    with pytest.raises(FacetError, match="permission denied"):
+        download(folder, tmp_path / "out")
+
+
 def test_a_zip_within_a_zip_is_named(tmp_path: Path) -> None:
     folder = OfficialFolder().write(tmp_path / "in")
     with zipfile.ZipFile(folder / "archive.zip", "w") as archive:
@@ -206,7 +246,7 @@ def test_an_archive_without_the_labelled_pictures_is_refused(tmp_path: Path) -> 
     folder = OfficialFolder().write(tmp_path / "in")
     with zipfile.ZipFile(folder / "img_align_celeba.zip", "w") as archive:
         archive.writestr("img_align_celeba/other.jpg", b"")
-    with pytest.raises(FacetError, match=r"such as 000001\.jpg, in img_align_celeba\.zip"):
+    with pytest.raises(FacetError, match=r"such as 000001\.jpg; got others, such as .*other\.jpg"):
         download(folder, tmp_path / "out")
 
 

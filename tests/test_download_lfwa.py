@@ -206,3 +206,21 @@ def test_one_attribute_and_logical_indices(tmp_path: Path) -> None:
     assert attributes == ["Male"]
     assert table["Male"].sum() == 1
     assert table.set_index("image_id").loc["Zico/Zico_0002.jpg", "partition"] == "test"
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        pytest.param({"indices_img_train": np.array([1, 3])}, id="train only"),
+        pytest.param(split_as([1, 3], [2, 4]) | {"indices_img_test": [1.5, 2.5]}, id="fractions"),
+        pytest.param({"train": np.array(NAMES, object), "test": np.array([2])}, id="names"),
+        pytest.param({"something": np.array([1, 2])}, id="other variables"),
+    ],
+)
+def test_official_partitions_are_never_replaced_silently(
+    values: dict[str, Any], tmp_path: Path
+) -> None:
+    folder = write(tmp_path / "in")
+    savemat(folder / "indices_train_test.mat", values)
+    with pytest.raises(FacetError, match=r"indices_train_test\.mat: expected numbers"):
+        run(params_for(folder), tmp_path / "out")

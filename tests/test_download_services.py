@@ -188,6 +188,29 @@ def test_url_folder_with_a_page_in_an_optional_files_place(
     assert "expected list_eval_partition.txt; got a login page" in message
 
 
+@pytest.mark.parametrize(
+    ("status", "page"),
+    [
+        pytest.param(403, b"<Error><Code>AccessDenied</Code></Error>", id="as S3 answers"),
+        pytest.param(200, b"<html><title>404 Not Found</title></html>", id="as soft 404"),
+        pytest.param(404, b"no", id="not found"),
+    ],
+)
+def test_url_folder_without_its_optional_files(
+    status: int,
+    page: bytes,
+    server: Loopback,
+    official: dict[str, bytes],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    serve_folder(server, official)
+    for name in ("identity_CelebA.txt", "list_eval_partition.txt"):
+        server.serve(f"/celeba/{name}", page, Reply(status=status), content_type="text/html")
+    folder = fetch_source(make_params("url", url=f"{server.address}/celeba/"), FAST)
+    assert sorted(read_files(folder)) == ["img_align_celeba.zip", "list_attr_celeba.txt"]
+    assert "going on without list_eval_partition.txt" in caplog.text
+
+
 def test_url_list_with_digests(server: Loopback, official: dict[str, bytes]) -> None:
     serve_folder(server, official, "/")
     name, data = "img_align_celeba.zip", official["img_align_celeba.zip"]

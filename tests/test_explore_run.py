@@ -87,7 +87,7 @@ def test_tables_have_the_agreed_columns_and_numbers(tmp_path: Path) -> None:
     assert (bald["attribute"], bald["second"], bald["difference"]) == ("Bald", "test", "0.0")
     male = shifts[11]
     assert (male["attribute"], male["difference"], male["effect"]) == ("Male", "-1.0", "-3.141593")
-    assert float(male["p_value"]) == pytest.approx(0.0026998, rel=1e-5)  # z = -3
+    assert float(male["p_value"]) == pytest.approx(1 / 84, rel=1e-5)  # Fisher: 1 of C(9, 3)
 
 
 def test_findings_are_logged_line_by_line(tmp_path: Path, caplog) -> None:

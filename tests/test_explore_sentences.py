@@ -47,11 +47,11 @@ def test_frequencies_and_imbalance_name_the_attributes() -> None:
     labels = np.zeros((100, 4), np.uint8)
     labels[:71, 0] = labels[:4, 1] = labels[:50, 2] = 1
     table = measure_imbalance(labels, np.ones((100, 4), bool), ["Often", "Rare", "Half", "Never"])
-    assert list(sentences.describe_frequency(table)) == [
+    assert list(sentences.describe_frequency(table, True)) == [
         "1 of 4 attributes is in more than 70 % of the images: Often (71.0 %).",
         "2 of 4 attributes are in less than 5 % of the images: Never (0.0 %), Rare (4.0 %).",
     ]
-    assert list(sentences.describe_imbalance(table)) == [
+    assert list(sentences.describe_imbalance(table, True)) == [
         "Always guessing each attribute's commoner value is right for 79.2 % of the labels, the "
         "mean over 4 attributes; in 2 of them the rarer value has less than 10 %.",
         "The most imbalanced attribute is Rare (24.0 images with the commoner value for each with "
@@ -59,11 +59,11 @@ def test_frequencies_and_imbalance_name_the_attributes() -> None:
         "The same value in every image: Never.",
     ]
     only_half = table[table["attribute"] == "Half"]
-    assert list(sentences.describe_frequency(only_half)) == [
+    assert list(sentences.describe_frequency(only_half, True)) == [
         "None of 1 attribute is in more than 70 % of the images.",
         "None of 1 attribute is in less than 5 % of the images.",
     ]
-    assert len(list(sentences.describe_imbalance(only_half))) == 1
+    assert len(list(sentences.describe_imbalance(only_half, True))) == 1
 
 
 def test_nothing_is_said_about_labels_that_nobody_knows() -> None:
@@ -71,13 +71,13 @@ def test_nothing_is_said_about_labels_that_nobody_knows() -> None:
     partition = np.array(["train", "train", "test"], object)
     nobody = np.full(3, None, object)
     table = measure_imbalance(labels, known, ["A", "Male"])
-    assert list(sentences.describe_frequency(table)) == [
+    assert list(sentences.describe_frequency(table, True)) == [
         "Skipped: everything about labels, as none is known."
     ]
     shifts = measure_shifts(labels, known, partition, nobody, ["A", "Male"])
     said = [
-        *sentences.describe_imbalance(table),
-        *sentences.describe_cardinality(count_cardinality(labels, known, partition)),
+        *sentences.describe_imbalance(table, True),
+        *sentences.describe_cardinality(count_cardinality(labels, known, partition), False),
         *sentences.describe_shifts(shifts),
         *sentences.describe_pairs(measure_cooccurrence(labels, known, ["A", "Male"])),
         *describe_doubts(labels, known, nobody, ["A", "Male"]),
@@ -93,7 +93,7 @@ def test_cardinality_over_all_and_by_partition() -> None:
         [("train", 1, 1), ("train", 3, 1), ("test", 4, 2)],
         columns=["partition", "n_positive", "n_images"],
     )
-    assert list(sentences.describe_cardinality(table)) == [
+    assert list(sentences.describe_cardinality(table, True)) == [
         "An image bears 3.00 attributes on average, 1 to 4, median 3.5 (train 2.00, test 4.00)."
     ]
 

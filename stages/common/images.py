@@ -5,10 +5,18 @@ import warnings
 
 import numpy as np
 import simplejpeg
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 #: A picture of more pixels is refused before it is decoded (a bomb, or no aligned face).
 MAX_PIXELS = 32_000_000
+
+#: What Pillow may open: other formats decode while they are opened, or call other programs.
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
+
+#: EXIF orientation to the turns that set the picture upright: mirror left to right first?, then
+#: quarter turns against the clock.
+_TURNS = {2: (True, 0), 3: (False, 2), 4: (True, 2), 5: (True, 1), 6: (False, 3), 7: (True, 3),
+          8: (False, 1)}  # fmt: skip
 
 
 class UnreadableImageError(Exception):
@@ -16,54 +24,77 @@ class UnreadableImageError(Exception):
 
 
 def read_size(data: bytes) -> tuple[int, int]:
-    """Height and width in pixels from the header alone.
+    """Height and width in pixels of the upright picture, from the header alone.
 
     Raises:
-        UnreadableImageError: no picture, or more than MAX_PIXELS.
+        UnreadableImageError: no picture, of none of FORMATS, or more than MAX_PIXELS.
     """
     if not data:
         raise UnreadableImageError("empty file")
+    is_turned = read_orientation(data) >= 5
     try:
         if data[:2] == b"\xff\xd8":
             height, width = simplejpeg.decode_jpeg_header(data)[:2]
         else:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-                with Image.open(io.BytesIO(data)) as image:
+                with Image.open(io.BytesIO(data), formats=FORMATS) as image:
                     width, height = image.size
-    except (
-        ValueError,
-        OSError,
-        SyntaxError,
-        UnidentifiedImageError,
-        Image.DecompressionBombError,
-    ) as error:
+    except Exception as error:  # decoders raise whatever a broken file makes them meet
         raise UnreadableImageError(_reason(error)) from None
     if height * width > MAX_PIXELS:
         raise UnreadableImageError(f"{width}x{height} pixels, more than {MAX_PIXELS}")
     if height * width == 0:
         raise UnreadableImageError(f"{width}x{height} pixels")
-    return height, width
+    return (width, height) if is_turned else (height, width)
+
+
+def read_orientation(data: bytes) -> int:
+    """The EXIF orientation of a JPEG, 1 (upright) where it says none."""
+    if data[:2] != b"\xff\xd8" or b"Exif\0\0" not in data[:64]:
+        return 1
+    try:
+        with Image.open(io.BytesIO(data), formats=("JPEG",)) as image:
+            orientation = image.getexif().get(0x0112, 1)
+    except Exception:  # a broken header is told by what decodes the picture
+        return 1
+    return int(orientation) if orientation in _TURNS else 1
 
 
 def decode_rgb(data: bytes) -> np.ndarray:
     """Decode a picture to (H, W, 3) uint8 RGB: libjpeg-turbo for JPEG, Pillow for anything else.
 
-    A truncated file is an error, never a picture with a gray part.
+    A truncated file is an error, never a picture with a gray part. A JPEG is set upright as its
+    EXIF orientation says; of 16 bits a channel the upper 8 are taken.
 
     Raises:
-        UnreadableImageError: the picture cannot be decoded whole.
+        UnreadableImageError: the picture cannot be decoded whole, or holds no 8 or 16 bits.
     """
     read_size(data)
     try:
-        if data[:2] == b"\xff\xd8":
-            colorspace = simplejpeg.decode_jpeg_header(data)[2]
-            if colorspace in ("YCbCr", "Gray", "RGB"):
-                return simplejpeg.decode_jpeg(data, colorspace="RGB", strict=True)
-        with Image.open(io.BytesIO(data)) as image:
-            return np.asarray(image.convert("RGB"))
-    except (ValueError, OSError, SyntaxError, Image.DecompressionBombError) as error:
+        pixels = _decode_as_stored(data)
+    except UnreadableImageError:
+        raise
+    except Exception as error:  # decoders raise whatever a broken file makes them meet
         raise UnreadableImageError(_reason(error)) from None
+    if (orientation := read_orientation(data)) != 1:
+        is_mirrored, n_turns = _TURNS[orientation]
+        pixels = np.rot90(pixels[:, ::-1] if is_mirrored else pixels, n_turns)
+    return np.ascontiguousarray(pixels)
+
+
+def _decode_as_stored(data: bytes) -> np.ndarray:
+    if data[:2] == b"\xff\xd8":
+        colorspace = simplejpeg.decode_jpeg_header(data)[2]
+        if colorspace in ("YCbCr", "Gray", "RGB"):
+            return simplejpeg.decode_jpeg(data, colorspace="RGB", strict=True)
+    with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+        if image.mode.startswith("I;16"):
+            gray = (np.asarray(image).astype(np.uint16) >> 8).astype(np.uint8)
+            return np.repeat(gray[:, :, None], 3, axis=2)
+        if image.mode in ("I", "F"):
+            raise UnreadableImageError(f"pixels of mode {image.mode}, neither 8 nor 16 bits")
+        return np.asarray(image.convert("RGB"))
 
 
 def crop_resize(

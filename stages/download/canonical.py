@@ -167,7 +167,8 @@ def check_problems(source: Source, problems: dict[str, str], n: int) -> None:
     if len(problems) > MAX_BAD_SHARE * n:
         raise FacetError(
             f"{source.path}: expected at most {MAX_BAD_SHARE:.0%} of the images missing or "
-            f"unreadable; got {len(problems)} of {n} (first: {example})"
+            f"unreadable; got {len(problems)} of {n} (first: {example}); where only a part of the "
+            "pictures is at hand, cut the label file down to it"
         )
     log.warning("download: %d of %d images left out (first: %s)", len(problems), n, example)
 

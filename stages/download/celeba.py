@@ -34,10 +34,10 @@ CONTENT = {
 class Recognition:
     """What is CelebA's own in a source.
 
-    extent: complete (all images, labels and partitions are official), part (names, attributes and
-    partitions fit CelebA's, but not all images are there), or none. For labels, partitions,
-    identities and images: hash, content, other (they differ), unknown (nothing to compare with),
-    or none (not there).
+    extent: complete (all labels and partitions are official), changed (all images, other labels),
+    part (names, attributes and partitions fit CelebA's, but not all images are there), or none.
+    For labels, partitions, identities and images: hash, content, other (they differ), unknown
+    (nothing to compare with), or none (not there).
     """
 
     extent: str
@@ -45,13 +45,14 @@ class Recognition:
     partitions: str
     identities: str
     images: str
+    n_missing: int = 0
 
     def as_dict(self) -> dict[str, Any] | None:
         """For the manifest: extent, and what is official; None where it is not CelebA."""
         if self.extent == "none":
             return None
         official = ("hash", "content")
-        states = {name: value for name, value in asdict(self).items() if name != "extent"}
+        states = {name: value for name, value in asdict(self).items() if name in _PARTS}
         return {
             "extent": self.extent,
             "official": [name for name, value in states.items() if value in official],
@@ -61,17 +62,24 @@ class Recognition:
         """One sentence."""
         if self.extent == "part":
             return (
-                f"a part of CelebA (not all of its {N_IMAGES:,} images): its figures are not to be "
-                "ranked among published ones"
+                "what fits a part of CelebA (its attributes, file names and partitions; labels of "
+                "a part cannot be compared): figures are not to be ranked among published ones"
+            )
+        if self.extent == "changed":
+            return (
+                "CelebA with other labels than the official ones: figures are not to be ranked "
+                "among published ones"
             )
         facts = (
             f"{name} {_WORDS[value]}"
             for name, value in asdict(self).items()
-            if name != "extent" and value != "none"
+            if name in _PARTS and value != "none"
         )
-        return f"the complete official CelebA: {', '.join(facts)}"
+        missing = f"; {self.n_missing} of its pictures are missing" if self.n_missing else ""
+        return f"the complete official CelebA: {', '.join(facts)}{missing}"
 
 
+_PARTS = ("labels", "partitions", "identities", "images")
 _WORDS = {
     "hash": "by MD5",
     "content": "by content",
@@ -112,10 +120,22 @@ def recognise(source: Source, labels: Labels, n_present: int) -> Recognition:
         states["images"] = "hash"
     else:
         states["images"] = "other"
-    official = ("hash", "content")
-    if states["labels"] in official and states["partitions"] in official:
-        return Recognition("complete", **states)
-    return Recognition("part" if _fits(labels) else "none", **states)
+    return Recognition(
+        extent=_find_extent(labels, states),
+        labels=states["labels"],
+        partitions=states["partitions"],
+        identities=states["identities"],
+        images=states["images"],
+        n_missing=len(labels.image_ids) - n_present if n_present else 0,
+    )
+
+
+def _find_extent(labels: Labels, states: dict[str, str]) -> str:
+    if {states["labels"], states["partitions"]} <= {"hash", "content"}:
+        return "complete"
+    if not _fits(labels):
+        return "none"
+    return "changed" if len(labels.image_ids) == N_IMAGES else "part"
 
 
 def digest_labels(labels: Labels) -> str:

@@ -2,10 +2,13 @@
 
 import logging
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from stages.common.errors import FacetError
 from stages.common.files import fresh_folder, write_manifest
 from stages.common.params import DownloadParams, resolve_path
 from stages.common.tables import PARTITIONS, TRUTH
@@ -42,7 +45,7 @@ def run(params: DownloadParams, out: Path) -> str:
                 path, params.demo.n_images, params.demo.seed, params.demo.faults.model_dump()
             )
             shutil.move(path / TRUTH, folder / TRUTH)
-        with open_source(path) as source:
+        with explain_cache(params, path), open_source(path) as source:
             if params.source != "demo":
                 log.info("download: %s", source.description)
             facts, counts = write_source(source, params, folder)
@@ -50,6 +53,17 @@ def run(params: DownloadParams, out: Path) -> str:
             shutil.rmtree(path)
         write_manifest(folder, facts)
     return f"download: {counts.describe()}"
+
+
+@contextmanager
+def explain_cache(params: DownloadParams, path: Path) -> Iterator[None]:
+    """What was fetched is not fetched again: say how to, where it cannot be read."""
+    try:
+        yield
+    except FacetError as error:
+        if params.source in ("demo", "files"):
+            raise
+        raise FacetError(f"{error}; to fetch it again, delete {path}") from None
 
 
 def write_source(

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 #: Columns and names that people give to the same thing, in lower case.
 IMAGE_COLUMNS = ("image_id", "image", "file_name", "filename", "file", "path", "image_path", "img")
-PARTITION_COLUMNS = ("partition", "split", "set", "subset")
+PARTITION_COLUMNS = ("partition", "split")
 IDENTITY_COLUMNS = (
     "identity",
     "identity_id",

@@ -46,6 +46,7 @@ def run(params: ExploreParams, download: Path, out: Path) -> str:
 
     prevalence = measure_prevalence(labels, known, partition, attributes)
     imbalance = measure_imbalance(labels, known, attributes)
+    has_all_labels = bool(known.all())
     cardinality = count_cardinality(labels, known, partition)
     shifts = measure_shifts(labels, known, partition, identity, attributes)
     cooccurrence = measure_cooccurrence(labels, known, attributes)
@@ -59,9 +60,9 @@ def run(params: ExploreParams, download: Path, out: Path) -> str:
     findings = {
         "labels": [
             *sentences.describe_size(partition, known),
-            *sentences.describe_frequency(imbalance),
-            *sentences.describe_imbalance(imbalance),
-            *sentences.describe_cardinality(cardinality),
+            *sentences.describe_frequency(imbalance, has_all_labels),
+            *sentences.describe_imbalance(imbalance, has_all_labels),
+            *sentences.describe_cardinality(cardinality, has_all_labels),
         ],
         "partitions": [*sentences.describe_shifts(shifts)],
         "pairs": [*sentences.describe_pairs(cooccurrence)],

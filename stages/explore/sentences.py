@@ -38,7 +38,7 @@ def describe_size(partition: NDArray[np.object_], known: NDArray[np.bool_]) -> I
     yield f"{images} ({', '.join(sizes)}) with {attributes}; {missing}."
 
 
-def describe_frequency(imbalance: pd.DataFrame) -> Iterator[str]:
+def describe_frequency(imbalance: pd.DataFrame, has_all_labels: bool) -> Iterator[str]:
     """Which attributes most images bear and which hardly any."""
     table = imbalance.dropna(subset="prevalence").sort_values("prevalence", kind="stable")
     if table.empty:
@@ -55,10 +55,11 @@ def describe_frequency(imbalance: pd.DataFrame) -> Iterator[str]:
         subject = f"{len(rows) or 'None'} of {write_counted(len(table), 'attribute')}"
         verb = "are" if len(rows) > 1 else "is"
         names = [f"{row.attribute} ({write_percent(row.prevalence)})" for row in rows.itertuples()]
-        yield f"{subject} {verb} in {limit} of the images{': ' * bool(names)}{write_list(names)}."
+        where = "images" if has_all_labels else "images whose label is known"
+        yield f"{subject} {verb} in {limit} of the {where}{': ' * bool(names)}{write_list(names)}."
 
 
-def describe_imbalance(imbalance: pd.DataFrame) -> Iterator[str]:
+def describe_imbalance(imbalance: pd.DataFrame, has_all_labels: bool) -> Iterator[str]:
     """How far the commoner value of each attribute outweighs the rarer."""
     table = imbalance.dropna(subset="majority_share")
     if table.empty:
@@ -80,10 +81,11 @@ def describe_imbalance(imbalance: pd.DataFrame) -> Iterator[str]:
         )
     constant = table.loc[table["imbalance_ratio"].isna(), "attribute"].tolist()
     if constant:
-        yield f"The same value in every image: {write_list(constant)}."
+        where = "image" if has_all_labels else "image whose label is known"
+        yield f"The same value in every {where}: {write_list(constant)}."
 
 
-def describe_cardinality(cardinality: pd.DataFrame) -> Iterator[str]:
+def describe_cardinality(cardinality: pd.DataFrame, has_all_labels: bool) -> Iterator[str]:
     """How many attributes an image bears."""
     if cardinality.empty:
         return
@@ -95,9 +97,10 @@ def describe_cardinality(cardinality: pd.DataFrame) -> Iterator[str]:
         for name in PARTITIONS
         if len(rows := cardinality[cardinality["partition"] == name])
     ]
+    unknown = "" if has_all_labels else ", unknown labels not counted"
     yield (
         f"An image bears {mean:.2f} attributes on average, {low} to {high}, median {median:g} "
-        f"({', '.join(by_partition)})."
+        f"({', '.join(by_partition)}){unknown}."
     )
 
 
@@ -108,6 +111,8 @@ def describe_shifts(shifts: pd.DataFrame) -> Iterator[str]:
     for (first, second), rows in shifts.groupby(["first", "second"], sort=False):
         tests = rows.dropna(subset="p_corrected")
         if tests.empty:
+            if shifts["p_corrected"].notna().any():  # else all about labels was skipped already
+                yield f"Skipped: comparing {first} and {second}, as no attribute is known in both."
             continue
         tests = tests.loc[tests["effect"].abs().sort_values(ascending=False, kind="stable").index]
         sure = tests[tests["p_corrected"] < MAX_ALPHA]

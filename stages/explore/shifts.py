@@ -7,10 +7,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy.stats import norm, t
+from scipy.stats import fisher_exact, norm, t
 
 from stages.common.tables import PARTITIONS
 from stages.explore.labels import divide
+
+#: The z-test is an approximation; below so many expected images in a cell Fisher's exact test
+#: takes its place (Cochran, 1954).
+MIN_EXPECTED = 5
 
 COLUMNS = [
     "attribute",
@@ -36,11 +40,12 @@ def measure_shifts(
 ) -> pd.DataFrame:
     """Test every attribute between every two partitions that have images.
 
-    z and p_value are the pooled two-proportion z-test, which takes images as independent. Those of
-    one identity are alike, so that test finds too much: p_identities comes from Welch's t-test
-    with whole identities as what was drawn at random (variance by the ratio estimator of cluster
-    sampling; Cochran, Sampling Techniques, 1977, 6.4). Identities that are in both partitions
-    count as different ones.
+    z and p_value are the pooled two-proportion z-test (Fisher's exact test where few images are
+    expected in a cell), which takes images as independent. Those of one identity are alike, so
+    that test finds too much: p_identities comes from Welch's t-test with whole identities as
+    what was drawn at random (variance by the ratio estimator of cluster sampling; Cochran,
+    Sampling Techniques, 1977, 6.4). Identities that are in both partitions count as different
+    ones.
 
     Args:
         labels: (N, A) uint8 in {0, 1}.
@@ -72,6 +77,9 @@ def measure_shifts(
         error = np.sqrt(pooled * (1 - pooled) * (divide(1, n1) + divide(1, n2)))
         z = _divide_by_error(p2 - p1, error)
         p_value = 2 * norm.sf(np.abs(z))
+        for column in np.flatnonzero(_expect_few(n1, n2, k1 + k2)):
+            counts = [[k1[column], n1[column] - k1[column]], [k2[column], n2[column] - k2[column]]]
+            p_value[column] = fisher_exact(counts).pvalue
         p_identities = compare_identities(p2 - p1, *drawn[first], *drawn[second])
         table: dict[str, Any] = {
             "attribute": list(attributes),
@@ -88,6 +96,15 @@ def measure_shifts(
         }
         tables.append(pd.DataFrame(table))
     return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=COLUMNS)
+
+
+def _expect_few(
+    n_1: NDArray[np.int64], n_2: NDArray[np.int64], n_positive: NDArray[np.int64]
+) -> NDArray[np.bool_]:
+    """(A,) True where by chance a cell would hold fewer than MIN_EXPECTED, and any images are."""
+    n = n_1 + n_2
+    smaller = np.minimum(n_1, n_2) * np.minimum(n_positive, n - n_positive)
+    return (np.minimum(n_1, n_2) > 0) & (smaller < MIN_EXPECTED * n)
 
 
 def estimate_variance(

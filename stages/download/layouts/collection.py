@@ -1,5 +1,6 @@
 """A folder and the zip archives in it as one collection of files, read in place, never unpacked."""
 
+import logging
 import lzma
 import os
 import stat
@@ -13,6 +14,8 @@ from pathlib import Path, PurePosixPath
 
 from stages.common.errors import FacetError
 from stages.common.images import UnreadableImageError
+
+log = logging.getLogger(__name__)
 
 #: One picture's file may be this large, one label file this; a larger one is not read.
 MAX_IMAGE_BYTES = 64 * 2**20
@@ -72,8 +75,9 @@ class Archive:
         self._entries: dict[str, zipfile.ZipInfo] = {}
         self.links: list[str] = []
         for entry in self._archive.infolist():
-            name = entry.filename
-            if entry.is_dir() or name.startswith("__MACOSX/"):
+            # Older programs of Windows write backslashes, some others a leading ./
+            name = entry.filename.replace("\\", "/").removeprefix("./")
+            if entry.is_dir() or name.endswith("/") or _is_mac_metadata(name):
                 continue
             if stat.S_ISLNK(entry.external_attr >> 16) or not is_safe(name):
                 self.links.append(name)
@@ -147,10 +151,15 @@ class Member:
 
 @dataclass(frozen=True)
 class Collection:
-    """All files of a source: those of its folder, then those of the archives in it."""
+    """All files of a source: those of its folder, then those of the archives in it.
+
+    `broken` says what is wrong with archives that could not be opened: an error where something
+    is missing without them.
+    """
 
     path: Path
     containers: tuple[Folder | Archive, ...]
+    broken: tuple[FacetError, ...] = ()
 
     def members(self) -> Iterator[Member]:
         """All files, archives themselves excepted."""
@@ -188,6 +197,7 @@ def open_collection(path: Path) -> Iterator[Collection]:
         FacetError: nothing there, or a file under a zip's name that is no zip archive.
     """
     containers: list[Folder | Archive] = []
+    broken: list[FacetError] = []
     folder = None
     try:
         if path.is_dir():
@@ -202,8 +212,12 @@ def open_collection(path: Path) -> Iterator[Collection]:
             raise FacetError(f"{path}: expected a folder, an archive or a file; got nothing")
         if folder is not None and path.suffix.lower() != ".parquet":
             zips = [name for name in folder.sizes if name.lower().endswith(".zip")]
-            containers += [Archive(folder.path / name) for name in zips]
-        yield Collection(path, tuple(containers))
+            for name in zips:
+                try:
+                    containers.append(Archive(folder.path / name))
+                except FacetError as error:
+                    broken.append(error)
+        yield Collection(path, tuple(containers), tuple(broken))
     finally:
         for container in containers:
             container.close()
@@ -217,11 +231,15 @@ def open_zip(path: Path) -> zipfile.ZipFile:
     """
     try:
         return zipfile.ZipFile(path)
+    except PermissionError:
+        raise FacetError(f"{path}: expected a readable file; permission denied") from None
     except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
         with path.open("rb") as file:
-            head = file.read(512).lstrip().lower()
+            head = file.read(512).removeprefix(b"\xef\xbb\xbf").lstrip().lower()
         if head.startswith((b"<!doctype", b"<html", b"<?xml")):
             got = "a web page (a quota or login page?); download the archive again"
+        elif head.startswith(b"{"):
+            got = "an answer in JSON (an error or a login?); download the archive again"
         elif head.startswith(b"pk"):
             size = path.stat().st_size
             got = f"an incomplete or damaged one of {size} bytes ({error}); download it again"
@@ -236,7 +254,7 @@ def is_safe(name: str) -> bool:
     return not (
         any(part in ("", ".", "..") for part in parts)
         or "\\" in name
-        or "\0" in name
+        or any(ord(letter) < 32 or ord(letter) == 127 for letter in name)
         or (len(parts[0]) == 2 and parts[0][1] == ":")
         or PurePosixPath(name).is_absolute()
     )
@@ -244,15 +262,27 @@ def is_safe(name: str) -> bool:
 
 def _walk(path: Path, prefix: str, depth: int) -> Iterator[tuple[str, os.DirEntry[str]]]:
     """Files and links below a folder; hidden ones are left out."""
-    with os.scandir(path) as entries:
+    try:
+        entries = os.scandir(path)
+    except PermissionError:
+        if not depth:
+            raise FacetError(f"{path}: expected a readable folder; permission denied") from None
+        log.warning("%s: left out, as it may not be read", path)
+        return
+    with entries:
         for entry in entries:
-            if entry.name.startswith("."):
+            if entry.name.startswith(".") or _is_mac_metadata(entry.name):
                 continue
             if entry.is_dir(follow_symlinks=False):
                 if depth < MAX_DEPTH:
                     yield from _walk(Path(entry.path), f"{prefix}{entry.name}/", depth + 1)
             else:
                 yield prefix + entry.name, entry
+
+
+def _is_mac_metadata(name: str) -> bool:
+    *folders, file_name = name.split("/")
+    return "__MACOSX" in (*folders, file_name) or file_name.startswith("._")
 
 
 def _is_hub_link(path: Path) -> bool:

@@ -53,7 +53,7 @@ def read_lfwa(member: Member, indices: Member | None) -> Labels:
         image_ids,
         attributes,
         np.where(unknown, -1, values == 1).astype(np.int8),
-        _read_partitions(variables, len(names), indices or member),
+        _read_partitions(variables, len(names), indices or member, indices is not None),
         [_find_person(name) for name in image_ids],
     )
 
@@ -138,7 +138,7 @@ def _find_indices(
         numbers = np.ravel(np.asarray(value))
         if partition not in key.lower() or "identit" in key.lower():
             continue
-        if numbers.dtype.kind not in "biuf" or not np.isfinite(numbers).all():
+        if numbers.dtype.kind not in "biuf" or not (numbers == np.floor(numbers)).all():
             continue
         if len(numbers) == n_images and (numbers == 0).any():  # which are in, not their numbers
             return np.flatnonzero(numbers) + 1
@@ -146,13 +146,21 @@ def _find_indices(
     return None
 
 
-def _read_partitions(variables: dict[str, Any], n_images: int, where: Member) -> list[str] | None:
+def _read_partitions(
+    variables: dict[str, Any], n_images: int, where: Member, is_needed: bool
+) -> list[str] | None:
     """Train and test by the numbers of images, which count from 1."""
     indices = {name: _find_indices(variables, name, n_images) for name in ("train", "test")}
+    if any(numbers is None for numbers in indices.values()):
+        if any(word in key.lower() for key in variables for word in indices) or is_needed:
+            raise FacetError(
+                f"{where}: expected numbers of the images of train and of test "
+                "(indices_img_train, indices_img_test); got others"
+            )
+        return None
     partitions = [""] * n_images
     for name, numbers in indices.items():
-        if numbers is None:
-            return None
+        assert numbers is not None
         for index in numbers.tolist():
             if not 1 <= index <= n_images or partitions[index - 1]:
                 raise FacetError(

@@ -1,7 +1,10 @@
 """Hugging Face's form: Parquet shards whose rows hold a picture's bytes and its labels."""
 
+import bisect
 import itertools
+import json
 import logging
+import re
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,7 +20,7 @@ from stages.common.errors import FacetError
 from stages.common.images import UnreadableImageError
 from stages.common.tables import PARTITIONS
 from stages.download.layouts.collection import MAX_IMAGE_BYTES, Collection, Folder, is_safe
-from stages.download.layouts.text import check_attributes
+from stages.download.layouts.text import NO, WORDS, YES, check_attributes
 from stages.download.source import (
     IDENTITY_COLUMNS,
     IMAGE_COLUMNS,
@@ -27,7 +30,8 @@ from stages.download.source import (
 
 log = logging.getLogger(__name__)
 
-_BATCH = 256
+_BATCH = 8  # pictures that are in memory at once; one may have MAX_IMAGE_BYTES
+_DIGITS = re.compile(r"([0-9]+)")
 UNKNOWN, FALSE = 2, 3  # in the numbers of a shard, before they are labels
 
 
@@ -80,7 +84,8 @@ def find_shards(collection: Collection) -> list[Shard]:
                 partition = find_partition(name)
                 order = PARTITIONS.index(partition) if partition else len(PARTITIONS)
                 found.append((order, name, path))
-    return [Shard(path, name) for _, name, path in sorted(found)]
+    found.sort(key=lambda shard: (shard[0], _natural(shard[1])))
+    return [Shard(path, name) for _, name, path in found]
 
 
 def read_rows(shards: list[Shard]) -> Rows:
@@ -99,7 +104,7 @@ def read_rows(shards: list[Shard]) -> Rows:
     identities: list[str | None] = []
     for path, relative in ((shard.path, shard.name) for shard in shards):
         shard = open_shard(path)
-        if shard.schema_arrow.names != schema.names:
+        if sorted(shard.schema_arrow.names) != sorted(schema.names):
             raise FacetError(
                 f"{path}: expected the columns of {files[0].name}; "
                 f"got {', '.join(shard.schema_arrow.names)[:100]}"
@@ -109,7 +114,8 @@ def read_rows(shards: list[Shard]) -> Rows:
         with explain_damage(path):
             table = shard.read(columns=wanted)
         n = shard.metadata.num_rows
-        values.append(_read_values(path, table, columns.attributes, n))
+        words = read_class_names(shard.schema_arrow)
+        values.append(_read_values(path, table, columns.attributes, n, words))
         if columns.name is not None:
             names += table[columns.name].cast(pa.string()).to_pylist()
         elif has_path:
@@ -178,20 +184,27 @@ def iter_pictures(files: list[Path], column: str) -> Iterator[bytes | None]:
 class ShardImages:
     """Pictures of the shards by image_id.
 
-    Shards can only be read from front to back. Where image_ids ascend with the rows that is done
-    as they are asked for; where they do not, the pictures are copied to a temporary file first.
+    A shard can only be read from front to back. Where image_ids ascend with the rows of each shard
+    that is done as they are asked for; where they do not, the pictures are copied to a temporary
+    file first.
     """
 
     def __init__(self, rows: Rows, image_ids: list[str]) -> None:
         self._files = rows.files
         self._rows = {image_id: row for row, image_id in enumerate(image_ids)}
-        self._pictures = iter_pictures(rows.files, rows.columns.image)
-        self._next = 0
+        n_rows = [open_shard(path).metadata.num_rows for path in rows.files]
+        self._starts = [0, *itertools.accumulate(n_rows)]
+        self._pictures = [iter_pictures([path], rows.columns.image) for path in rows.files]
+        self._next = self._starts[:-1]
         self._spool = None
-        if any(a > b for a, b in itertools.pairwise(image_ids)):
+        if any(
+            image_ids[k] > image_ids[k + 1]
+            for start, n in zip(self._starts, n_rows, strict=False)
+            for k in range(start, start + n - 1)
+        ):
             self._spool = tempfile.TemporaryFile()  # noqa: SIM115  (closed in close)
             self._ends = [0]
-            for data in self._pictures:
+            for data in itertools.chain(*self._pictures):
                 self._spool.write(data or b"")
                 self._ends.append(self._spool.tell())
 
@@ -200,7 +213,7 @@ class ShardImages:
         return self._rows
 
     def read(self, image_id: str) -> bytes:
-        """Bytes of one picture; without a spool, of a row after the last one that was read.
+        """Bytes of one picture; without a spool, of a row behind the last one of its shard.
 
         Raises:
             UnreadableImageError: a row without bytes, or with too many.
@@ -210,12 +223,13 @@ class ShardImages:
             self._spool.seek(self._ends[row])
             data: bytes | None = self._spool.read(self._ends[row + 1] - self._ends[row])
         else:
+            shard = bisect.bisect_right(self._starts, row) - 1
             data = None
-            while self._next <= row:
-                data = next(self._pictures)
-                self._next += 1
+            while self._next[shard] <= row:
+                data = next(self._pictures[shard])
+                self._next[shard] += 1
         if not data:
-            raise UnreadableImageError("empty file")
+            raise UnreadableImageError("the shard holds no bytes of it (perhaps paths only)")
         if len(data) > MAX_IMAGE_BYTES:
             raise UnreadableImageError(f"{len(data)} bytes, more than {MAX_IMAGE_BYTES}")
         return data
@@ -231,6 +245,11 @@ class ShardImages:
             self._spool.close()
 
 
+def _natural(name: str) -> list[tuple[int, str]]:
+    """A key by which train-2 goes before train-10."""
+    return [(int(part), "") if part.isdecimal() else (0, part) for part in _DIGITS.split(name)]
+
+
 def find_partition(name: str) -> str | None:
     """The partition that a shard's name (train-00000-of-00019.parquet) or folder (train/) tells."""
     *folders, stem = name.lower().removesuffix(".parquet").split("/")
@@ -241,13 +260,21 @@ def find_partition(name: str) -> str | None:
 
 
 def _find_image(schema: pa.Schema) -> str | None:
-    """The column of pictures: a struct with bytes, or binary."""
-    for field in schema:
-        if pa.types.is_struct(field.type) and field.type.get_field_index("bytes") >= 0:
-            return str(field.name)
-    for field in schema:
-        if pa.types.is_binary(field.type) or pa.types.is_large_binary(field.type):
-            return str(field.name)
+    """The column of pictures: a struct with bytes, or binary, best one called image."""
+    structs = [
+        str(field.name)
+        for field in schema
+        if pa.types.is_struct(field.type) and field.type.get_field_index("bytes") >= 0
+    ]
+    binaries = [
+        str(field.name)
+        for field in schema
+        if pa.types.is_binary(field.type) or pa.types.is_large_binary(field.type)
+    ]
+    for names in (structs, binaries):
+        named = [name for name in names if name.lower() in ("image", "img", "picture", "bytes")]
+        if names:
+            return (named or names)[0]
     return None
 
 
@@ -298,8 +325,24 @@ def _has_path(kind: pa.DataType) -> bool:
     return bool(pa.types.is_struct(kind) and kind.get_field_index("path") >= 0)
 
 
-def _read_values(path: Path, table: pa.Table, attributes: list[str], n: int) -> NDArray[np.int8]:
-    """(n, A) int8: the numbers as they stand, 1, 0 or -1; UNKNOWN for null and NaN, FALSE for false."""
+def read_class_names(schema: pa.Schema) -> dict[str, list[str]]:
+    """Names of the classes by column, where the datasets library noted them (ClassLabel)."""
+    try:
+        noted = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))
+        features = noted["info"]["features"]
+        return {
+            name: [str(word) for word in feature["names"]]
+            for name, feature in features.items()
+            if isinstance(feature, dict) and feature.get("_type") == "ClassLabel"
+        }
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return {}
+
+
+def _read_values(
+    path: Path, table: pa.Table, attributes: list[str], n: int, words: dict[str, list[str]]
+) -> NDArray[np.int8]:
+    """(n, A) int8: the numbers as they stand: 1, 0 or -1, FALSE for false, UNKNOWN for null."""
     values = np.full((n, len(attributes)), UNKNOWN, np.int8)
     for index, name in enumerate(attributes):
         column = table[name].combine_chunks()
@@ -311,6 +354,8 @@ def _read_values(path: Path, table: pa.Table, attributes: list[str], n: int) -> 
                 f"got {np.unique(numbers)[:5].tolist()}"
             )
         is_sure = pa.types.is_boolean(column.type)
+        if [WORDS.get(word.lower()) for word in words.get(name, ())] == [YES, NO]:
+            numbers, is_sure = 1 - numbers, True  # class 0 is called yes
         values[known, index] = np.where(numbers == 0, FALSE, 1) if is_sure else numbers
     return values
 

@@ -1,11 +1,14 @@
 """Where the pictures of a source lie, and reading them by image_id."""
 
+import logging
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from stages.common.errors import FacetError
 from stages.download.layouts.collection import Archive, Collection, Folder
+
+log = logging.getLogger(__name__)
 
 Place = tuple[Folder | Archive, str]
 
@@ -90,14 +93,23 @@ def locate_images(
         )
     )
     places: dict[str, Place] = {}
+    others: dict[str, str] = {}
     for key in keys:
         container = collection.containers[key[0]]
         for name, path in groups[key].items():
             there = places.setdefault(name, (container, path))
             if there[0] is container and there[1] != path:
                 raise FacetError(
-                    f"{container.path}: expected one entry named {name}; got {there[1]} and {path}"
+                    f"{container.path}: expected one entry named {name}; got {there[1]} and "
+                    f"{path}: remove one of the two"
                 )
+            if there[0] is not container and there[0].sizes[there[1]] != container.sizes[path]:
+                others[name] = f"{there[0].path / there[1]}, not {container.path / path}"
+    if others:
+        name, choice = next(iter(others.items()))
+        log.warning(
+            "%d pictures are there twice and differ; used for %s: %s", len(others), name, choice
+        )
     return LocatedImages(places)
 
 

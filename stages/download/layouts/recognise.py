@@ -15,7 +15,7 @@ from stages.download.layouts.parquet import Shard, ShardImages, find_shards, rea
 from stages.download.layouts.pictures import LocatedImages, describe_absence, locate_images
 from stages.download.layouts.plain_csv import find_csv, read_csv
 from stages.download.layouts.recover import recover_names
-from stages.download.source import Images, Labels, Source, sort_labels
+from stages.download.source import PICTURE_SUFFIXES, Images, Labels, Source, sort_labels
 
 log = logging.getLogger(__name__)
 
@@ -42,7 +42,11 @@ def open_source(path: Path) -> Iterator[Source]:
 def read_source(collection: Collection) -> Source:
     """Labels and pictures of a collection."""
     path = collection.path
-    is_table = path.suffix.lower() in (".csv", ".tsv") and path.is_file()
+    is_table = (
+        path.suffix.lower() in (".csv", ".tsv")
+        and path.is_file()
+        and path.stem != CELEBA_LABELS  # Kaggle's, with its partitions beside it
+    )
     files = None if is_table else find_label_files(collection)
     shards = [] if is_table else find_shards(collection)
     if files is not None and (not shards or has_pictures(collection)):
@@ -52,12 +56,21 @@ def read_source(collection: Collection) -> Source:
     if not is_table and (lfwa := find_lfwa(collection)) is not None:
         labels = read_lfwa(*lfwa)
         images = locate_images(labels.image_ids, collection)
+        check_found(collection, labels, images, lfwa[0])
         return make_source("lfwa", "the LFWA+ layout", collection, labels, images)
     if (table := find_csv(collection)) is not None:
         labels = read_csv(table)
         base = (table.container, table.name.rpartition("/")[0])
         images = locate_images(labels.image_ids, collection, base=base)
+        check_found(collection, labels, images, table)
         return make_source("csv", f"a CSV ({table.name})", collection, labels, images)
+    if collection.broken:
+        raise collection.broken[0]
+    packed = next((m for m in collection.members() if m.name.lower().endswith(".parquet")), None)
+    if packed is not None:
+        raise FacetError(
+            f"{packed}: expected Parquet shards in a folder; got them within an archive; unpack it"
+        )
     raise FacetError(
         f"{path}: expected label files of a known layout: {CELEBA_LABELS}.txt (CelebA's official "
         f"files), {CELEBA_LABELS}.csv (Kaggle), *.parquet with pictures (Hugging Face), "
@@ -78,14 +91,36 @@ def read_celeba(collection: Collection, files: LabelFiles) -> Source:
     """CelebA's official or Kaggle's layout."""
     labels = read_label_files(files)
     images = locate_images(labels.image_ids, collection, folder_name=IMAGES)
-    if not images.names() and has_pictures(collection):
-        raise FacetError(
-            f"{collection.path}: expected the pictures of {files.attributes.name}, such as "
-            f"{labels.image_ids[0]}, in {IMAGES}.zip or the folder {IMAGES}; got none of them "
-            f"({describe_absence(collection)})"
-        )
+    check_found(collection, labels, images, files.attributes)
     words = {"official": "CelebA's official layout", "kaggle": "CelebA's Kaggle layout"}
     return make_source(files.layout, words[files.layout], collection, labels, images, files.md5)
+
+
+def check_found(
+    collection: Collection, labels: Labels, images: LocatedImages, table: Member
+) -> None:
+    """Labels may come without pictures, but not with pictures of other names only.
+
+    Raises:
+        FacetError: there are pictures, and none is of the labelled images; or some are missing, and
+            an archive cannot be opened.
+    """
+    n_missing = len(labels.image_ids) - len(images.names())
+    if n_missing and collection.broken:
+        raise collection.broken[0]
+    for error in collection.broken:
+        log.warning("%s; left aside, as nothing is missing without it", error)
+    if images.names():
+        return
+    other = next(
+        (m for m in collection.members() if m.name.lower().endswith(PICTURE_SUFFIXES)), None
+    )
+    if other is not None or has_pictures(collection):
+        got = f"others, such as {other}" if other else f"none ({describe_absence(collection)})"
+        raise FacetError(
+            f"{table}: expected pictures of the labelled images, such as {labels.image_ids[0]}; "
+            f"got {got}"
+        )
 
 
 def read_shards(collection: Collection, shards: list[Shard], files: LabelFiles | None) -> Source:

@@ -10,6 +10,9 @@ from stages.common.errors import FacetError
 from stages.common.tables import FIXED_COLUMNS
 from stages.download.layouts.collection import Member, is_safe
 
+#: A line costs about 100 bytes of memory, however short it is.
+MAX_LINES = 5_000_000
+
 #: What stands for a label in a table, in lower case (capitals of two are there for speed); -1 and
 #: 0 both mean no, but not in one file.
 YES, NO, UNKNOWN = 1, 0, 255
@@ -35,12 +38,18 @@ def read_lines(member: Member) -> list[str]:
 
 def decode_lines(member: Member, data: bytes) -> list[str]:
     """Lines of a UTF-8 text that was read already."""
+    n_lines = data.count(b"\n") + data.count(b"\r")
+    if n_lines > MAX_LINES:
+        raise FacetError(f"{member}: expected at most {MAX_LINES} lines; got {n_lines}")
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise FacetError(
             f"{member}: expected UTF-8 text; got byte {data[error.start]:#x} at {error.start}"
         ) from None
+    if not text.strip() or text[:1] == "{":
+        got = "an empty one" if not text.strip() else "an answer in JSON (an error or a login?)"
+        raise FacetError(f"{member}: expected a text file of labels; got {got}; download it again")
     if text[:200].lstrip().lower().startswith(("<!doctype", "<html")):
         raise FacetError(
             f"{member}: expected a text file of labels; got a web page (a quota or login page?); "

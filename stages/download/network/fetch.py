@@ -14,6 +14,8 @@ from stages.download.network.addresses import Digest, show_address
 from stages.download.network.parts import Facts, Part, read_facts
 from stages.download.network.patience import (
     BreakError,
+    ForbiddenError,
+    MissingFileError,
     SourceError,
     Timings,
     explain_network,
@@ -22,7 +24,13 @@ from stages.download.network.patience import (
     place_error,
 )
 from stages.download.network.transfers import Watch, check_space, hold_lock, watch_transfer
-from stages.download.network.webpages import HEAD_BYTES, describe_page, recognise_page
+from stages.download.network.webpages import (
+    HEAD_BYTES,
+    describe_page,
+    find_damage,
+    is_not_found,
+    recognise_page,
+)
 
 log = logging.getLogger(__name__)
 
@@ -105,6 +113,9 @@ class _Fetch:
                     f"{self._shown}: expected {self._digest.algorithm} {self._digest.value}; "
                     f"got {got} (another file or a damaged one; it was removed)"
                 )
+            if what := find_damage(self._part.path, self._path.name):
+                self._part.drop()
+                raise SourceError(f"{self._shown}: expected {self._path.name}; got {what}")
             self._part.publish(self._path)
             watch.finish(self._path.stat().st_size)
 
@@ -155,7 +166,8 @@ class _Fetch:
         if status in (401, 403):
             head = _read_head(response, HEAD_BYTES)
             if head.lstrip().startswith(b"<"):
-                return SourceError(f"expected a file; got {status} and {describe_page(head)}")
+                kind = ForbiddenError if status == 403 else SourceError
+                return kind(f"expected a file; got {status} and {describe_page(head)}")
         return explain_status(status, response.headers.get("Retry-After"))
 
     def _start_over(self, why: str) -> BreakError:
@@ -177,7 +189,8 @@ class _Fetch:
         if not start:  # before the part is overwritten: a page is no reason to lose it
             kind = response.headers.get("Content-Type", "")
             if page := recognise_page(block, self._path.name, kind):
-                raise SourceError(f"{self._shown}: expected {self._path.name}; got {page}")
+                kind_of_error = MissingFileError if is_not_found(block) else SourceError
+                raise kind_of_error(f"{self._shown}: expected {self._path.name}; got {page}")
         if facts.total is not None:
             check_space(self._path.parent, facts.total - start)
         self._is_resumed = start > 0

@@ -29,6 +29,10 @@ class MissingFileError(SourceError):
     """The source is there and has no such file."""
 
 
+class ForbiddenError(SourceError):
+    """The source refuses the file; some hosts say so of files that they do not have."""
+
+
 class BreakError(Exception):
     """A try failed in a way that another one may mend.
 
@@ -119,7 +123,7 @@ def explain_status(status: int, retry_after: str | None = None) -> Exception:
     if status in (401, 407):
         return SourceError(f"expected a file; got {status} (it asks for a login)")
     if status == 403:
-        return SourceError(f"expected a file; got {status} (access is refused)")
+        return ForbiddenError(f"expected a file; got {status} (access is refused)")
     return SourceError(f"expected a file; got the answer {status}")
 
 

@@ -1,6 +1,7 @@
 """Sources in the network: kaggle, huggingface, google_drive and url; each ends as local files."""
 
 import hashlib
+import logging
 from pathlib import Path
 from urllib.parse import urlunsplit
 
@@ -19,7 +20,14 @@ from stages.download.network.drive import drive_shelf, fetch_drive
 from stages.download.network.fetch import fetch_file
 from stages.download.network.hub import fetch_huggingface, hub_shelf
 from stages.download.network.kaggle import fetch_kaggle, find_kaggle
-from stages.download.network.patience import MissingFileError, SourceError, Timings
+from stages.download.network.patience import (
+    ForbiddenError,
+    MissingFileError,
+    SourceError,
+    Timings,
+)
+
+log = logging.getLogger(__name__)
 
 __all__ = ["OTHER_WAYS", "cache_folder", "describe_source", "fetch_source", "other_ways"]
 
@@ -106,9 +114,10 @@ def fetch_url(url: str | list[str] | None, timings: Timings) -> Path:
         for address, is_needed in wanted:
             try:
                 fetch_file(address.url, folder / address.name, address.digest, timings=timings)
-            except MissingFileError:
+            except (MissingFileError, ForbiddenError) as error:
                 if is_needed:
                     raise
+                log.warning("download: going on without %s: %s", address.name, error)
 
     return url_shelf(url).fill(f"url {show_addresses(url)}", fetch)
 

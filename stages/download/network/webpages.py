@@ -1,7 +1,8 @@
 """Web pages that arrive in place of a file: a quota notice, a login form, anything in HTML."""
 
 import re
-from pathlib import PurePath
+import zipfile
+from pathlib import Path, PurePath
 
 #: So many bytes of an answer are looked at.
 HEAD_BYTES = 64 * 1024
@@ -9,6 +10,7 @@ HEAD_BYTES = 64 * 1024
 _HTML = re.compile(
     rb"<!doctype html|<\?xml|<html|<head|<body|<script|<meta|<title|<!--", re.IGNORECASE
 )
+_NOT_FOUND = re.compile(r"<title[^>]*>[^<]*(not found|404|no such)", re.IGNORECASE)
 _MAGIC = {".zip": b"PK", ".parquet": b"PAR1"}
 _MARKUP_NAMES = (".html", ".htm", ".xml", ".svg")
 _KINDS = (
@@ -44,6 +46,35 @@ def recognise_page(head: bytes, name: str, content_type: str = "") -> str | None
         return describe_page(head)
     if magic is not None:
         return f"a file that starts with {head[:16]!r}"
+    return None
+
+
+def is_not_found(head: bytes) -> bool:
+    """True for a page that says in its title that there is no such file, though with status 200."""
+    return _NOT_FOUND.search(head.decode("utf-8", "replace")) is not None
+
+
+def find_damage(path: Path, name: str) -> str | None:
+    """Why a file that came in whole, as far as the server said, is none: no end, nothing, JSON.
+
+    Args:
+        path: The file, under any name.
+        name: The name that it will have, whose suffix tells what it should be.
+    """
+    size = path.stat().st_size
+    suffix = PurePath(name).suffix.lower()
+    with path.open("rb") as file:
+        head = file.read(1)
+        file.seek(max(0, size - 4))
+        tail = file.read(4)
+    if not size:
+        return "an empty file"
+    if suffix == ".zip" and not zipfile.is_zipfile(path):
+        return f"{size} bytes without the end of a zip archive: the transfer was cut off"
+    if suffix == ".parquet" and tail != b"PAR1":
+        return f"{size} bytes without the end of a Parquet file: the transfer was cut off"
+    if suffix in (".txt", ".csv") and head == b"{":
+        return "an answer in JSON (an error or a login?)"
     return None
 
 
