@@ -13,8 +13,13 @@ import pyarrow.parquet as pq
 from PIL import Image, ImageDraw
 
 from stages.common.files import fresh_folder, write_manifest
+from stages.common.params import load_params
 from stages.common.tables import ANNOTATIONS, IMAGES_SCHEMA, annotations_schema, write_table
 
+#: The defaults without features: quick, and nothing but copies, rules and conflicts.
+AUDIT = load_params(Path(__file__).resolve().parent.parent / "params.yaml").audit.model_copy(
+    update={"features": "none"}
+)
 ATTRIBUTES = ["Bald", "Black_Hair", "Blond_Hair", "Goatee", "Male", "No_Beard", "Smiling"]
 
 

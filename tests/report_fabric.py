@@ -169,6 +169,7 @@ class _Maker:
         # a pair that nobody planted
         a, b = self.ids[int(next(places))], self.ids[int(next(places))]
         self.issues.append((b, "near_duplicate", None, a, 0.04, True, None))
+        self.suspect()
         rule = self.ids[int(next(places))]
         for name in self.names[:2]:
             self.issues.append((rule, "label_rule", name, None, 0.1, True, "a rule is broken"))
@@ -177,6 +178,20 @@ class _Maker:
             self.truth.append((self.ids[1], "flipped_label", self.names[0], None, None))
             self.truth.append((self.ids[1], "wrong_identity", None, None, None))
             self.truth.append((self.ids[2], "faceless", None, None, None))
+
+    def suspect(self) -> None:
+        """What the checks that need features might say; a flagged and an unflagged one of each."""
+        for k, flagged in ((0, True), (1, True), (2, False)):
+            said = "; the picture alone says 3 %; 4 of 4 other images of this person say no"
+            detail = f"labelled {self.names[k % len(self.names)]}{said}"
+            name = self.names[k % len(self.names)]
+            score = 0.002 + 0.4 * k
+            row = (self.ids[10 * k], "mislabel", name, None, score, flagged, detail)
+            self.issues.append(row)
+        for check in ("faceless", "identity_outlier"):
+            for k, flagged in ((3, True), (7, False)):
+                row = (self.ids[k], check, None, None, 0.1 * k, flagged, "unlike the others")
+                self.issues.append(row)
 
     def write_download(self) -> None:
         out = self.root / "data/download"
@@ -348,6 +363,7 @@ class _Maker:
                 "n_groups_exact": by_check["exact_duplicate"]["findings"],
                 "n_groups_near": by_check["near_duplicate"]["findings"],
                 "leaks_by_pair": leaks,
+                "skipped": {} if self.recipe.findings else {"mislabel": "audit.features is none"},
             },
         )
         rules = [("Goatee excludes No_Beard", 120, 1, 0.9917), ("one hair colour", 900, 0, 1.0)]
@@ -361,18 +377,51 @@ class _Maker:
                 sum(row[1] == check and row[2] == name for row in self.issues)
                 for name in self.names
             ]
-            for check in ("label_conflict", "label_rule")
+            for check in ("label_conflict", "label_rule", "mislabel")
         }
+        rate = np.linspace(0.002, 0.03, len(self.names)) if self.recipe.findings else np.nan
+        self.write_self_check(reports)
         _write_csv(
             pd.DataFrame(
                 {
                     "attribute": self.names,
                     "n_label_conflict": counts["label_conflict"],
                     "n_label_rule": counts["label_rule"],
+                    "n_mislabel": counts["mislabel"],
+                    "error_rate": rate,
+                    "error_rate_low": 0.7 * rate,
+                    "error_rate_high": 1.6 * rate,
                 }
             ),
             reports / "by_attribute.csv",
         )
+
+    def write_self_check(self, reports: Path) -> None:
+        """What the audit measured on its own flips; null and no rows where it did not."""
+        columns = ["attribute", "n_flipped", "n_flagged", "average_precision", "precision"]
+        measured = [(name, 5, 6, 0.72, 0.61, 0.66) for name in self.names]
+        measured = measured if self.recipe.findings else []
+        table = pd.DataFrame(measured, columns=[*columns, "recall"])
+        _write_csv(table, reports / "self_check.csv")
+        bins = [{"said": p, "was": round(p * 0.97, 4), "n": 40} for p in (0.02, 0.3, 0.6, 0.9)]
+        summary = {
+            "share_flipped": 0.03,
+            "n_images": 1932,
+            "n_labels": 15_456,
+            "n_flipped": 464,
+            "flag_above": 0.35,
+            "n_flagged": 533,
+            "average_precision": 0.7085,
+            "macro_average_precision": 0.6992,
+            "precision_first_1000": 0.38,
+            "precision": 0.6597,
+            "recall": 0.7578,
+            "cleanlab_average_precision": 0.6709,
+            "calibration_error": 0.0009,
+            "calibration": bins,
+            "caveat": "Random flips flatter every method.",
+        }
+        write_json(reports / "self_check.json", summary if self.recipe.findings else None)
 
     def write_prepare(self) -> None:
         out = self.root / "data/prepare"
@@ -395,7 +444,16 @@ class _Maker:
                     "leak": {"train": n},
                 },
                 "masked": {"label_conflict": 2 * n},
+                "reviews": {
+                    "n_verdicts": 0,
+                    "applied": dict.fromkeys(("drop", "keep", "fine", "wrong", "flip"), 0),
+                    "not_applied": 0,
+                    "n_flipped": 0,
+                },
                 "policy": {
+                    "mislabel": "keep",
+                    "faceless": "keep",
+                    "identity_outlier": "keep",
                     "exact_duplicate": "drop",
                     "near_duplicate": "keep",
                     "label_conflict": "mask",
@@ -525,6 +583,19 @@ class _Maker:
                 **{f"micro_{key}": _json(micro[key]) for key in METRICS[1:]},
                 "n_attributes_above_majority": int((frame["gain"] > 0).sum()),
             }
+            n_leaked = self.recipe.n_planted if self.recipe.findings and p == "valid" else 0
+            for key in ("without_leaks", "without_flagged"):
+                metrics[p][key] = {
+                    "n_images": int(mine.sum()) - n_leaked,
+                    "n_labels": int(ok.sum()),
+                    "accuracy": mean["accuracy"],
+                    "majority_accuracy": mean["majority_accuracy"],
+                    "gain": mean["gain"],
+                    "balanced_accuracy": mean["balanced_accuracy"],
+                    "average_precision": mean["average_precision"],
+                    "micro_roc_auc": _json(micro["roc_auc"]),
+                }
+            metrics[p]["without_leaks"] |= {"n_leaked": n_leaked, "n_learned": 0}
         write_json(reports / "metrics.json", metrics)
         _write_csv(pd.concat(per_attribute), reports / "per_attribute.csv")
         names = ["partition", "attribute", "threshold", "tp", "fp", "fn", "tn"]

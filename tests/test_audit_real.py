@@ -10,11 +10,13 @@ from audit_fabric import Row, encode, list_findings, write_download
 from PIL import Image, ImageEnhance, ImageOps
 
 from stages.audit.run import run
-from stages.common.params import AuditParams
+from stages.common.params import load_params
 from stages.common.tables import ISSUES_SCHEMA, read_table
 
 N_IMAGES = 500
-PARAMS = AuditParams(near_radius_bits=8, near_similarity=0.85, mirrored=True)
+PARAMS = load_params(Path(__file__).parent.parent / "params.yaml").audit.model_copy(
+    update={"features": "none"}
+)
 CHANGES = {
     "coarse": lambda image: image,
     "small": lambda image: image.resize((100, 122)),

@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 from audit_fabric import (
     ATTRIBUTES,
+    AUDIT,
     Row,
     draw_picture,
     draw_rows,
@@ -19,10 +20,9 @@ from PIL import Image, ImageEnhance, ImageOps
 
 from stages.audit.run import run
 from stages.common.errors import FacetError
-from stages.common.params import AuditParams
 from stages.common.tables import CHECKS, ISSUES_SCHEMA, read_table
 
-PARAMS = AuditParams(near_radius_bits=8, near_similarity=0.85, mirrored=True)
+PARAMS = AUDIT.model_copy(update={"near_similarity": 0.85})
 
 
 def audit(folder: Path, rows: list[Row], attributes: list[str] = ATTRIBUTES) -> pd.DataFrame:
@@ -155,8 +155,8 @@ def test_counts_agree_with_the_findings(planted: tuple[Path, pd.DataFrame]) -> N
         }  # fmt: skip
     assert (summary["n_groups_exact"], summary["n_groups_near"]) == (7, 4)
     by_attribute = pd.read_csv(folder / "reports" / "by_attribute.csv", index_col=0)
-    assert by_attribute.loc["Smiling"].tolist() == [2, 0]
-    assert by_attribute.loc["Goatee"].tolist() == [0, 1]
+    assert by_attribute.loc["Smiling"].tolist()[:3] == [2, 0, 0]
+    assert by_attribute.loc["Goatee"].tolist()[:3] == [0, 1, 0]
     rules = pd.read_csv(folder / "reports" / "rules.csv", index_col=0)
     assert rules.loc["goatee_is_beard"].tolist() == [1, 1, 0]
     assert not issues.duplicated(["image_id", "check", "attribute", "related_id"]).any()

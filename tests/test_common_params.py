@@ -52,7 +52,19 @@ def test_whole_number_for_a_float(tmp_path: Path) -> None:
         pytest.param("  title: Facet", "  title: [", "no valid YAML", id="broken YAML"),
         pytest.param("    leak: drop", "    leak: mask", "prepare.policy.leak", id="policy"),
         pytest.param("height_px: 112 ", "height_px: null ", "both or neither", id="one side"),
-        pytest.param("weights: imagenet", "weights: no.pt", "train.weights", id="weights missing"),
+        pytest.param(
+            "weights: imagenet         # none",
+            "weights: no.pt",
+            "train.weights",
+            id="weights missing",
+        ),
+        pytest.param(
+            "weights: imagenet         # imagenet",
+            "weights: no.pt",
+            "audit.weights",
+            id="audit's weights missing",
+        ),
+        pytest.param("n_folds: 5 ", "n_folds: 1 ", "audit.n_folds", id="one fold"),
         pytest.param(
             "partitions: [valid, test]", "partitions: []", "evaluate.partitions", id="none"
         ),

@@ -1,7 +1,8 @@
 import hashlib
 import logging
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
+from unittest.mock import MagicMock
 
 import numpy as np
 import pandas as pd
@@ -11,8 +12,17 @@ from sklearn import metrics as sk
 from stages.common.errors import FacetError
 from stages.common.files import read_json, read_manifest, write_manifest
 from stages.common.params import EvaluateParams, load_params
+from stages.common.records import log_evaluation_files
 from stages.common.shards import ShardWriter, read_partition, shard_schema
-from stages.common.tables import PREDICTIONS, predictions_schema, read_table
+from stages.common.tables import (
+    ISSUES,
+    ISSUES_SCHEMA,
+    PREDICTIONS,
+    predictions_schema,
+    read_table,
+    write_table,
+)
+from stages.evaluate.doubts import FIGURES, collect_doubts, score_without
 from stages.evaluate.predict import load_model
 from stages.evaluate.run import run
 from stages.evaluate.tables import score_attributes, summarise, trace_curves
@@ -48,6 +58,15 @@ def write_set(
     return prepare
 
 
+def write_issues(audit: Path, *rows: tuple[Any, ...]) -> Path:
+    """Findings of (image_id, check, attribute, related_id, flagged, detail)."""
+    audit.mkdir(parents=True)
+    names = ["image_id", "check", "attribute", "related_id", "flagged", "detail"]
+    table = pd.DataFrame(rows, columns=names).assign(score=np.float32(0))
+    write_table(table.astype({"flagged": bool}), audit / ISSUES, ISSUES_SCHEMA)
+    return audit
+
+
 @pytest.fixture(scope="module")
 def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A set without test images, and a model trained on it."""
@@ -57,12 +76,14 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("DVC_ROOT", str(folder))
         train(make_train_params(n_epochs=4), prepare, folder / "train", folder / "rtrain")
+    write_issues(folder / "audit")
     return folder
 
 
 def evaluate(workspace: Path, out: Path, **changes: Any) -> Path:
     params = make_params(**{"partitions": ["valid"], **changes})
-    run(params, workspace / "prepare", workspace / "train", out / "data", out / "reports")
+    audit = workspace / "audit"
+    run(params, workspace / "prepare", workspace / "train", audit, out / "data", out / "reports")
     return out
 
 
@@ -153,7 +174,8 @@ def test_a_set_of_test_images_with_a_model_trained_elsewhere(
     rng = np.random.default_rng(6)
     prepare = write_set(tmp_path / "other", rng, names, train=0, valid=0, test=50)
     params = make_params(partitions=["valid", "test"])
-    run(params, prepare, workspace / "train", tmp_path / "data", tmp_path / "reports")
+    audit = workspace / "audit"
+    run(params, prepare, workspace / "train", audit, tmp_path / "data", tmp_path / "reports")
     predictions = read_table(tmp_path / "data" / PREDICTIONS, predictions_schema(NAMES))
     test = read_partition(prepare, "test")
     assert predictions["image_id"].tolist() == test.image_ids
@@ -199,7 +221,7 @@ def test_sets_that_are_not_the_models(
     facts = read_manifest(workspace / "prepare") | changes
     (tmp_path / "prepare").mkdir()
     write_manifest(tmp_path / "prepare", {k: v for k, v in facts.items() if k != "files"})
-    out = tmp_path / "data", tmp_path / "reports"
+    out = workspace / "audit", tmp_path / "data", tmp_path / "reports"
     with pytest.raises(FacetError, match=expected):
         run(make_params(), tmp_path / "prepare", workspace / "train", *out)
 
@@ -239,3 +261,160 @@ def test_manifest_names_the_weights(workspace: Path, tmp_path: Path) -> None:
     out = evaluate(workspace, tmp_path)
     model = read_json(workspace / "train" / "model" / "model.json")
     assert read_manifest(out / "data")["weights_sha256"] == model["weights_sha256"]
+
+
+PLANTED = (
+    # train000 is in test, twice; its leak stands at the training member
+    ("train000.jpg", "leak", None, "test000.jpg", True, "train-test: same bytes"),
+    ("train000.jpg", "leak", None, "test001.jpg", True, "train-test: mirrored"),
+    ("test001.jpg", "near_duplicate", None, "test000.jpg", True, "mirrored"),
+    # one that the model learned from, one in another order, and one between valid and test
+    ("train001.jpg", "leak", None, "valid000.jpg", True, "train-valid: same bytes"),
+    ("test002.jpg", "leak", None, "train900.jpg", True, "test-train: same bytes"),
+    ("valid001.jpg", "leak", None, "test003.jpg", True, "valid-test: same bytes"),
+    ("train002.jpg", "leak", None, "test004.jpg", False, "train-test: not flagged"),
+    # copies within test, a picture without a face, labels
+    ("test006.jpg", "exact_duplicate", None, "test005.jpg", True, None),
+    ("test007.jpg", "faceless", None, None, True, None),
+    ("test008.jpg", "faceless", None, None, False, None),
+    ("test009.jpg", "mislabel", "quadrant_0", None, True, "probably wrong"),
+    ("test010.jpg", "mislabel", "quadrant_0", None, False, "perhaps wrong"),
+    ("test011.jpg", "label_rule", "quadrant_1", None, True, "a rule"),
+    ("test011.jpg", "label_conflict", "quadrant_2", "test012.jpg", True, "copies"),
+    ("test011.jpg", "mislabel", "an_attribute_not_learned", None, True, ""),
+    ("test013.jpg", "identity_outlier", None, None, True, None),
+    ("elsewhere.jpg", "faceless", None, None, True, None),
+)
+LEAKED = {"test": ["test000", "test001", "test002"], "valid": ["valid000"]}
+FLAGGED = {
+    "test": [*LEAKED["test"], "test003", "test006", "test007"],
+    "valid": ["valid000", "valid001"],
+}
+HIDDEN = {"test": [(9, 0), (11, 1), (11, 2)], "valid": []}
+
+
+@pytest.fixture(scope="module")
+def planted(workspace: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The model's own set, made to have test images too, beside an audit with planted leaks."""
+    folder = tmp_path_factory.mktemp("planted")
+    rng = np.random.default_rng(5)
+    write_set(folder / "prepare", rng, NAMES, train=96, valid=40, test=30)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DVC_ROOT", str(folder))
+        train(make_train_params(n_epochs=2), folder / "prepare", folder / "train", folder / "r")
+    write_issues(folder / "audit", *PLANTED)
+    evaluate(folder, folder / "out", partitions=["valid", "test"])
+    return folder
+
+
+@pytest.mark.parametrize("partition", ["valid", "test"])
+def test_figures_without_leaks_and_without_flagged_images(planted: Path, partition: str) -> None:
+    metrics = read_json(planted / "out/reports/metrics.json")[partition]
+    part = read_partition(planted / "prepare", partition, pixels=False)
+    predictions = read_table(planted / "out/data" / PREDICTIONS, predictions_schema(NAMES))
+    probs = predictions.loc[predictions["partition"] == partition, NAMES].to_numpy()
+    learned = read_partition(planted / "prepare", "train", pixels=False)
+    majority = np.array(
+        [learned.labels[learned.mask[:, k], k].mean() > 0.5 for k in range(len(NAMES))]
+    )
+
+    def mean_accuracy(left_out: list[str], hidden: list[tuple[int, int]]) -> tuple[float, float]:
+        rows = [k for k, name in enumerate(part.image_ids) if name[:-4] not in left_out]
+        mask = part.mask.astype(bool).copy()
+        for place in hidden:
+            mask[place] = False
+        right, base = [], []
+        for column in range(len(NAMES)):
+            known = [row for row in rows if mask[row, column]]
+            truth = part.labels[known, column].astype(bool)
+            right.append(((probs[known, column] > 0.5) == truth).mean())
+            base.append((truth == majority[column]).mean())
+        return float(np.mean(right)), float(np.mean(base))
+
+    n = len(part.image_ids)
+    assert metrics["n_images"] == n  # the official figures leave nothing out
+    assert metrics["accuracy"] == pytest.approx(mean_accuracy([], [])[0], abs=1e-6)
+    leaks, flagged = metrics["without_leaks"], metrics["without_flagged"]
+    assert leaks["n_images"] == n - len(LEAKED[partition])
+    assert leaks["n_leaked"] == len(LEAKED[partition])
+    accuracy, base = mean_accuracy(LEAKED[partition], [])
+    assert leaks["accuracy"] == pytest.approx(accuracy, abs=1e-6)
+    assert leaks["majority_accuracy"] == pytest.approx(base, abs=1e-6)
+    assert flagged["n_images"] == n - len(FLAGGED[partition])
+    accuracy, base = mean_accuracy(FLAGGED[partition], HIDDEN[partition])
+    assert flagged["accuracy"] == pytest.approx(accuracy, abs=1e-6)
+    assert flagged["gain"] == pytest.approx(accuracy - base, abs=1e-6)
+    rows = [k for k, name in enumerate(part.image_ids) if name[:-4] not in FLAGGED[partition]]
+    n_hidden = sum(part.mask[place] for place in HIDDEN[partition])
+    assert flagged["n_labels"] == part.mask[rows].sum() - n_hidden
+
+
+def test_leaks_that_the_model_learned_from_are_counted(planted: Path) -> None:
+    metrics = read_json(planted / "out/reports/metrics.json")
+    # train900 was left out of the training set: test002 leaks from the source, not into the model
+    assert metrics["test"]["without_leaks"]["n_learned"] == 2
+    assert metrics["valid"]["without_leaks"]["n_learned"] == 1
+
+
+def test_what_a_model_of_elsewhere_learned_from_is_unknown(
+    workspace: Path, planted: Path, tmp_path: Path
+) -> None:
+    paths = planted / "prepare", workspace / "train", planted / "audit"
+    run(make_params(partitions=["test"]), *paths, tmp_path / "data", tmp_path / "reports")
+    found = read_json(tmp_path / "reports/metrics.json")["test"]["without_leaks"]
+    assert found["n_leaked"] == 3
+    assert found["n_learned"] is None
+
+
+def test_without_findings_all_figures_are_the_official_ones(
+    workspace: Path, tmp_path: Path
+) -> None:
+    metrics = read_json(evaluate(workspace, tmp_path) / "reports/metrics.json")["valid"]
+    for name in ("without_leaks", "without_flagged"):
+        assert metrics[name]["n_images"] == metrics["n_images"]
+        assert {key: metrics[name][key] for key in FIGURES} == {
+            key: metrics[key] for key in FIGURES
+        }
+
+
+def test_every_image_leaked_leaves_undefined_figures() -> None:
+    issues = pd.DataFrame(
+        [("t", "leak", None, "e", 0.0, True, "train-test: same bytes")],
+        columns=ISSUES_SCHEMA.names,
+    )
+    probs, labels = np.full((1, 1), 0.9), np.ones((1, 1), np.uint8)
+    mask, majority = np.ones((1, 1), bool), np.ones(1, np.uint8)
+    found = score_without(
+        collect_doubts(issues), ["e"], probs, labels, mask, majority, ["a"], 0.5, {"t"}
+    )
+    for name in ("without_leaks", "without_flagged"):
+        assert found[name]["n_images"] == 0
+        assert found[name]["accuracy"] is None
+    assert found["without_leaks"]["n_learned"] == 1
+
+
+def test_a_missing_audit_is_named(workspace: Path, tmp_path: Path) -> None:
+    paths = workspace / "prepare", workspace / "train", tmp_path / "audit"
+    with pytest.raises(FacetError, match=r"issues\.parquet: expected a Parquet table"):
+        run(make_params(partitions=["valid"]), *paths, tmp_path / "data", tmp_path / "reports")
+
+
+def test_tracked_metrics_name_what_was_left_out(planted: Path) -> None:
+    class Store:
+        """Takes what would be logged."""
+
+        metrics: dict[str, float | None]
+
+        def __init__(self) -> None:
+            self.client = MagicMock()
+
+        def log_metrics(self, run_id: str, metrics: dict[str, float | None]) -> None:
+            self.metrics = metrics
+
+    store = Store()
+    log_evaluation_files(cast(Any, store), "run", planted / "out/reports")
+    metrics = read_json(planted / "out/reports/metrics.json")["test"]
+    assert store.metrics["test/accuracy"] == metrics["accuracy"]
+    left = metrics["without_leaks"]["accuracy"]
+    assert store.metrics["test/without_leaks/accuracy"] == left
+    assert not any(isinstance(value, dict) for value in store.metrics.values())

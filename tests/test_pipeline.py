@@ -251,7 +251,11 @@ def test_wrong_parameters_stop_every_stage_at_once(stage, tmp_path):
         ("source: demo ", "source: torrent ", ("download.source", "demo", "files", "torrent")),
         ("  flip:", "  flipp:", ("train.flip",)),
         ("source: demo ", "source: files ", ("download.path", "folder")),
-        ("weights: imagenet", "weights: none.safetensors", ("train.weights", "none.safetensors")),
+        (
+            "weights: imagenet         # none",
+            "weights: none.safetensors",
+            ("train.weights", "none.safetensors"),
+        ),
         ("report:\n", "reports:\n", ("report",)),
         ("explore:", "explore: [", ("YAML",)),
     ],

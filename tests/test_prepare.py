@@ -26,7 +26,8 @@ from stages.prepare.policy import decide
 from stages.prepare.run import run
 from tests.official_files import ATTRIBUTES, OfficialFolder, encode_jpeg, folder_bytes
 
-SHIPPED = load_params(Path(__file__).parents[1] / "params.yaml").prepare
+ROOT_PARAMS = Path(__file__).parents[1] / "params.yaml"
+SHIPPED = load_params(ROOT_PARAMS).prepare
 SIZES = {"crop_height_px": 40, "crop_width_px": 36, "height_px": 20, "width_px": 18}
 
 

@@ -11,8 +11,8 @@ from stages.common.tables import IMAGES_SCHEMA
 from stages.report import words
 from stages.report.charts_data import cluster_order, draw_cooccurrence, phi_matrix
 from stages.report.figure import clean_svg
-from stages.report.gallery import encode_thumbnails, pick_pairs
 from stages.report.page_model import bin_probabilities, calibration_error, find_weakest
+from stages.report.thumbnails import encode_thumbnails
 
 NAN = float("nan")
 
@@ -107,20 +107,6 @@ def test_ids_of_two_charts_never_meet():
     assert 'id="one-b"' not in clean_svg(svg, "one")  # nobody refers to it
 
 
-def test_pairs_once_and_least_certain_first():
-    issues = pd.DataFrame(
-        [
-            ("b", "near_duplicate", "a", 0.01, "mirrored"),
-            ("a", "near_duplicate", "b", 0.02, None),
-            ("c", "near_duplicate", "d", 0.04, None),
-            ("e", "leak", "f", 0.0, None),
-        ],
-        columns=["image_id", "check", "related_id", "score", "detail"],
-    )
-    pairs = pick_pairs(issues, "near_duplicate")
-    assert pairs == [("c", "d", 0.04, ""), ("a", "b", 0.01, "mirrored")]
-
-
 def test_thumbnails_of_the_wanted_pictures_and_none_for_a_broken_one(tmp_path):
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -132,10 +118,12 @@ def test_thumbnails_of_the_wanted_pictures_and_none_for_a_broken_one(tmp_path):
         tmp_path / "images-00000-of-00001.parquet",
         row_group_size=2,
     )
-    uris = encode_thumbnails(tmp_path, ["a", "b", "missing"])
-    assert set(uris) == {"a", "b"}
-    assert uris["a"].startswith("data:image/jpeg;base64,/9j/")
-    assert uris["b"] is None
+    found = encode_thumbnails(tmp_path, ["a", "b", "missing"])
+    assert set(found) == {"a", "b"}
+    assert found["a"].uri.startswith("data:image/webp;base64,UklGR")
+    assert (found["a"].width_px, found["a"].height_px) == (178, 218)
+    assert found["a"].n_bytes == len(good)
+    assert found["b"] is None
 
 
 def test_bins_hold_every_known_label_once(tmp_path):

@@ -1,6 +1,7 @@
 """The self-check counts exactly what was planted, found, missed and invented."""
 
 import pandas as pd
+import pytest
 from report_fabric import Recipe, fabricate
 
 from stages.common.tables import ISSUES, ISSUES_SCHEMA, TRUTH_SCHEMA, read_table, write_table
@@ -39,8 +40,13 @@ def test_counts_of_the_fabricated_demo(tmp_path):
     }
     claims = {row.check: (row.n_pairs, row.n_false) for row in result.claimed}
     assert claims == {"exact_duplicate": (12, 0), "near_duplicate": (4, 1)}
-    left = {name: n for name, _, n in result.not_checked}
-    assert left == {"flipped_label": 2, "wrong_identity": 1, "faceless": 1}
+    assert result.not_checked == ()
+    doubted = {row.fault: (row.n_planted, row.n_flagged, row.n_found) for row in result.doubted}
+    assert doubted == {
+        "flipped_label": (2, 2, 1),
+        "wrong_identity": (1, 1, 0),
+        "faceless": (1, 1, 0),
+    }
 
 
 def test_no_truth_no_self_check(tmp_path):
@@ -95,3 +101,29 @@ def test_false_pairs_are_listed(tmp_path):
     issues = [issue("x", "exact_duplicate", "y"), issue("b", "exact_duplicate", "a")]
     result = check(tmp_path, [fault("b", "byte_copy", "a")], issues)
     assert result.claimed[0].false_pairs == (("x", "y"),)
+
+
+def suspect(image: str, check: str, score: float, flagged: bool, attribute: str | None = None):
+    return (image, check, attribute, None, score, flagged, None)
+
+
+def test_faults_of_single_labels_are_ranked_by_score(tmp_path):
+    faults = [fault(image, "flipped_label", attribute="Male") for image in ("a", "b", "c")]
+    issues = [
+        suspect("b", "mislabel", 0.3, True, "Male"),
+        suspect("a", "mislabel", 0.1, True, "Male"),
+        suspect("x", "mislabel", 0.2, True, "Male"),
+        suspect("a", "mislabel", 0.9, False, "Young"),
+        suspect("c", "mislabel", 0.95, False, "Young"),  # another label of c
+    ]
+    (row,) = check(tmp_path, faults, issues).doubted
+    assert (row.fault, row.n_planted, row.n_flagged, row.n_found) == ("flipped_label", 3, 3, 2)
+    assert row.average_precision == pytest.approx((1 / 1 + 2 / 3) / 3)
+
+
+def test_checks_that_did_not_run_are_said(tmp_path):
+    faults = [fault("a", "faceless"), fault("b", "wrong_identity"), fault("c", "wrong_identity")]
+    result = check(tmp_path, faults, [suspect("z", "faceless", 0.1, True)])
+    assert [row.fault for row in result.doubted] == ["faceless"]
+    assert result.doubted[0].n_found == 0
+    assert result.not_checked == (("flipped_label", 0), ("wrong_identity", 2))

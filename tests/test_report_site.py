@@ -1,5 +1,6 @@
 """The site as a whole: complete in itself, escaped, the same bytes twice, n/a where undefined."""
 
+import json
 import re
 import subprocess
 import sys
@@ -15,10 +16,12 @@ from report_fabric import Recipe, fabricate
 from stages.common.errors import FacetError
 from stages.common.params import ReportParams
 from stages.report.page_explore import MAX_MAPPED, choose_mapped
+from stages.report.page_model import describe_leaks
 from stages.report.run import PAGES, run
 
 PARAMS = ReportParams(title="Facet", n_gallery=4)
 NAMES = [name for name, _ in PAGES]
+FILES = {"issues.csv", "leaks.csv", "attributes.csv"}
 EVIL = "<script>alert(1)</script>"
 SMALL = Recipe(n_images=120, n_planted=2)
 SVG_NAMESPACES = ("http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink")
@@ -79,7 +82,7 @@ def test_page_refers_to_nothing_outside(site, page):
             if target is None:
                 continue
             allowed = target.startswith(("#", "data:image/")) or (
-                tag == "a" and target in {f"{name}.html" for name in NAMES}
+                tag == "a" and target in {*FILES, *(f"{name}.html" for name in NAMES)}
             )
             assert allowed, (tag, key, target[:80])
     assert "@import" not in text
@@ -98,8 +101,10 @@ def test_links_and_references_within_the_page_resolve(site, page):
     wanted += re.findall(r'aria-labelledby="([^"]+)"', text)
     assert wanted
     assert set(wanted) <= set(ids)
-    pages = [a["href"] for tag, a in tags if tag == "a" and not a["href"].startswith("#")]
-    assert set(pages) == {f"{name}.html" for name in NAMES}
+    links = {a["href"] for tag, a in tags if tag == "a" and not a["href"].startswith("#")}
+    assert links - FILES == {f"{name}.html" for name in NAMES}
+    assert links & FILES == (FILES if page == "audit" else set())
+    assert all("download" in a for tag, a in tags if tag == "a" and a["href"] in FILES)
 
 
 @pytest.mark.parametrize("page", NAMES)
@@ -136,10 +141,11 @@ def test_same_inputs_give_the_same_bytes(tmp_path, recipe):
     assert first == second
 
 
-def test_report_writes_nothing_but_its_pages(tmp_path):
+def test_report_writes_nothing_but_its_pages_and_tables(tmp_path):
     paths = fabricate(tmp_path, SMALL)
     run(PARAMS, **paths)
-    assert sorted(p.name for p in paths["out"].iterdir()) == sorted(f"{n}.html" for n in NAMES)
+    written = {path.name for path in paths["out"].iterdir()}
+    assert written == FILES | {f"{name}.html" for name in NAMES}
     assert all(p.stat().st_size < 3_000_000 for p in paths["out"].iterdir())
 
 
@@ -180,7 +186,7 @@ def test_without_identities(tmp_path):
     pages = build(tmp_path, replace(SMALL, identities=False))
     assert "names no identities" in pages["explore"]
     assert "none given" in pages["index"]
-    assert "identity " not in Elements(pages["audit"]).text.split("The pictures")[1]
+    assert ", identity " not in Elements(pages["audit"]).text.split("The pictures")[1]
 
 
 def test_without_findings(tmp_path):
@@ -265,17 +271,31 @@ def test_a_part_of_celeba_carries_its_licence_and_is_called_a_subset(tmp_path):
     assert "train 78 of CelebA's 162,770 images" in index
     assert "CelebA, a part of it" in index
     assert "Drawn faces" not in index
-    assert "Self-check" not in pages["audit"]
+    assert "demo planted" not in pages["audit"]
 
 
 def test_gallery_shows_at_most_n_pairs_and_names_differing_attributes(site, tmp_path):
     audit = Elements(site["audit"])
     assert "Copies with different labels" in audit.text
-    assert re.search(r"<b>[A-Z]\w+</b>: (?:yes / no|no / yes)", site["audit"])
+    conflict = site["audit"].split('id="gallery-label_conflict"')[1].split("</article>")[0]
+    said = re.findall(r'<span class="label odd">(.*?): (yes|no)</span>', conflict)
+    assert len(said) == 2
+    assert said[0][0] == said[1][0]
+    assert {said[0][1], said[1][1]} == {"yes", "no"}
     pages = build(tmp_path, SMALL, PARAMS.model_copy(update={"n_gallery": 1}))
     n_kinds = pages["audit"].count('<div class="gallery">')
-    assert n_kinds == 4
-    assert pages["audit"].count("<img") == 2 * n_kinds
+    assert n_kinds == 8
+    assert pages["audit"].count("<article") == n_kinds
+
+
+def test_a_page_that_would_weigh_too_much_shows_fewer_cards_of_every_kind(tmp_path, monkeypatch):
+    whole = build(tmp_path / "a", SMALL)["audit"]
+    monkeypatch.setattr("stages.report.gallery.BUDGET_CHARS", 60_000)
+    small = build(tmp_path / "b", SMALL)["audit"]
+    assert 8 <= small.count("<article") < whole.count("<article")
+    assert len(small) < len(whole) - 5_000
+    assert small.count('<div class="gallery">') == whole.count('<div class="gallery">')
+    assert small.count("all of them stand in") > whole.count("all of them stand in")
 
 
 def test_missing_input_is_named(tmp_path):
@@ -336,3 +356,118 @@ def test_only_the_self_check_names_the_truth_file():
     folder = Path(__file__).parents[1] / "stages" / "report"
     naming = {path.name for path in folder.glob("*.py") if "TRUTH" in path.read_text("utf-8")}
     assert naming == {"selfcheck.py"}
+
+
+def section(page: str, name: str) -> str:
+    """The text of the section that is labelled by an id."""
+    return Elements(page.split(f'aria-labelledby="{name}"')[1].split("</section>")[0]).text
+
+
+def test_audit_says_how_sure_it_is_and_that_flips_flatter(site, tmp_path):
+    text = section(site["audit"], "trust")
+    assert "It flagged 75.8 % of them." in text
+    assert "cleanlab’s label quality on the same probe has 67.1 %" in text
+    assert "Random flips flatter every method" in text
+    assert "first 1,000 suspects" not in text  # of 464 flips
+    pages = build(tmp_path, replace(SMALL, findings=False))
+    assert 'aria-labelledby="trust"' not in pages["audit"]
+    text = Elements(pages["audit"]).text
+    assert "Not run: suspected wrong labels (audit.features is none)" in text.replace(" )", ")")
+
+
+def test_audit_shows_suspected_error_rates_with_intervals(site):
+    doubted = site["audit"].split('id="table-doubted"')[1].split("</table>")[0]
+    rows = re.findall(r'<th scope="row" class="name">(.*?)</th>(.*?)</tr>', doubted)
+    assert len(rows) == 8
+    cells = re.findall(r"<td[^>]*>(.*?)</td>", rows[0][1])
+    assert cells[:2] == ["3.00\u202f%", "2.10 to 4.80\u202f%"]
+    shares = [float(re.findall(r'data-value="([\d.]+)"', row)[0]) for _, row in rows]
+    assert shares == sorted(shares, reverse=True)
+
+
+def test_all_leaks_are_listed_and_all_findings_in_the_file(tmp_path):
+    paths = fabricate(tmp_path, SMALL)
+    run(PARAMS, **paths)
+    page = (paths["out"] / "audit.html").read_text(encoding="utf-8")
+    issues = pd.read_csv(paths["out"] / "issues.csv", keep_default_na=False)
+    table = pd.read_parquet(paths["audit"] / "issues.parquet")
+    assert issues["image_id"].tolist() == table["image_id"].tolist()
+    assert issues["score"].tolist() == pytest.approx(table["score"].tolist(), abs=1e-4)
+    leaks = pd.read_csv(paths["out"] / "leaks.csv")
+    assert len(leaks) == SMALL.n_planted
+    listed = section(page, "checks")
+    for image_id, related_id in zip(leaks["image_id"], leaks["related_id"], strict=True):
+        assert image_id in listed
+        assert related_id in listed
+    annotations = pd.read_parquet(paths["download"] / "annotations.parquet").set_index("image_id")
+    labelled = issues[issues["attribute"] != ""]
+    assert len(labelled)
+    for row in labelled.itertuples():
+        value = annotations.at[row.image_id, row.attribute]
+        assert row.label == ("unknown" if value is None else "yes" if value else "no")
+    assert (issues["partition"] == annotations.loc[issues["image_id"], "partition"].values).all()
+
+
+def test_verdicts_of_the_file_are_kept_and_their_findings_make_room(tmp_path):
+    paths = fabricate(tmp_path, SMALL)
+    run(PARAMS, **paths)
+    page = (paths["out"] / "audit.html").read_text(encoding="utf-8")
+    cards = re.findall(r'<article class="find[^>]*data-image="([^"]+)"', page)
+    first = page.split('id="gallery-mislabel"')[1]
+    image = re.search(r'data-image="([^"]+)" data-attribute="([^"]+)"', first)
+    assert image is not None
+    verdicts = tmp_path / "verdicts.csv"
+    verdicts.write_text(f"image_id,attribute,verdict\n{image[1]},{image[2]},flip\n")
+    run(PARAMS, **paths, reviews=verdicts)
+    again = (paths["out"] / "audit.html").read_text(encoding="utf-8")
+    mine = again.split('id="gallery-mislabel"')[1].split('id="gallery-')[0]
+    assert f'data-image="{image[1]}"' not in mine
+    assert "1 judged before is not shown again" in Elements(again).text
+    (root,) = [a for _, a in Elements(again).tags if a.get("id") == "reviewing"]
+    assert json.loads(root["data-verdicts"]) == [[image[1], image[2], "flip"]]
+    assert len(re.findall("<article", again)) == len(cards) - 1
+    verdicts.write_text("image_id,attribute,verdict\n1.jpg,,drop\n")
+    with pytest.raises(FacetError, match=r"verdicts\.csv:2: expected an image of the data"):
+        run(PARAMS, **paths, reviews=verdicts)
+
+
+def test_names_of_the_data_cannot_break_out_of_what_the_script_reads(tmp_path):
+    names = {"a \"b\" 'c' </div><b>&": 0.4, **SMALL.attributes}
+    pages = build(tmp_path, replace(SMALL, attributes=names))
+    groups = [a for _, a in Elements(pages["audit"]).tags if a.get("class") == "verdict"]
+    assert len(groups) > 8
+    assert {group["data-attribute"] for group in groups} <= {"", *names}
+    assert all(json.loads(group["data-images"]) for group in groups)
+    assert any(group["data-attribute"] == next(iter(names)) for group in groups)
+
+
+def test_only_training_images_can_be_judged(site):
+    for article in re.findall(r"<article.*?</article>", site["audit"], re.DOTALL):
+        shots = re.findall(r'<b class="id">(\S+)</b>\s*<span><span[^>]*>(\w+)</span>', article)
+        judged = re.findall(r'class="verdict".*?data-images="(.*?)"', article)
+        train = {image_id for image_id, partition in shots if partition == "train"}
+        for images in judged:
+            assert set(re.findall(r"\d+\.jpg", images)) <= train
+
+
+def test_evaluation_shows_figures_without_leaks_and_flagged_images(site, tmp_path):
+    text = Elements(site["evaluation"]).text
+    assert text.count("Without doubtful images") == 2
+    assert "2 images of valid have a copy in train, from which the model did not learn" in text
+    assert "No image of test has a copy in train." in text
+    row = re.search(r"Without leaks<span.*?</tr>", site["evaluation"], re.DOTALL)
+    assert row is not None
+    assert re.findall(r"<td[^>]*>(.*?)</td>", row[0])[0] == "30"
+
+
+@pytest.mark.parametrize(
+    ("found", "expected"),
+    [
+        ({"n_leaked": 0, "n_learned": None}, "No image of test"),
+        ({"n_leaked": 1, "n_learned": None}, "1 image of test has .* whether .* is unknown"),
+        ({"n_leaked": 3, "n_learned": 0}, "3 images of test have .* did not learn"),
+        ({"n_leaked": 3, "n_learned": 2}, "learned from the copies of 2"),
+    ],
+)
+def test_leaks_in_a_sentence(found, expected):
+    assert re.search(expected, describe_leaks({"without_leaks": found}, "test"))

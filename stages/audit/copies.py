@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from stages.audit.alignment import compare_pictures
-from stages.audit.hashes import find_pairs, hash_pictures
-from stages.audit.lookalikes import find_look_alikes
+from stages.audit.lookalikes import find_covered, find_look_alikes
 from stages.audit.pictures import Pictures
+from stages.audit.search import find_pairs
+from stages.audit.verification import compare_pictures
 from stages.common.params import AuditParams
 
 #: Members of larger groups (a placeholder picture, say) are paired with one per partition only.
@@ -102,25 +102,24 @@ def find_near(pictures: Pictures, places: NDArray[np.int64], params: AuditParams
     Candidates come from the perceptual hash and from coarse resemblance; each is then verified
     on pixels, upright and, if asked for, mirrored. The better of the two counts.
     """
-    small, thumbs = pictures.small[places], pictures.thumbs[places]
-    hashes = hash_pictures(small)
+    thumbs, hashes = pictures.thumbs[places], pictures.hashes[places]
     found: dict[tuple[int, int], tuple[float, bool]] = {}
     for mirrored in (False, True) if params.mirrored else (False,):
-        queries = hash_pictures(small[:, :, ::-1]) if mirrored else hashes
+        queries = pictures.mirrored[places] if mirrored else hashes
         by_hash = find_pairs(queries, hashes, params.near_radius_bits)
-        candidates = np.unique(
-            np.concatenate([by_hash, find_look_alikes(thumbs, mirrored)]), axis=0
-        )
-        similarity = compare_pictures(thumbs, candidates, mirrored)
-        kept = np.flatnonzero(similarity >= params.near_similarity)
+        alike = np.unique(np.concatenate([by_hash, find_look_alikes(thumbs, mirrored)]), axis=0)
+        n_verified = 0
+        for candidates, is_in_place in ((alike, False), (find_covered(thumbs, mirrored), True)):
+            similarity = compare_pictures(thumbs, candidates, mirrored, is_in_place)
+            for k in np.flatnonzero(similarity >= params.near_similarity):
+                key = (int(candidates[k, 0]), int(candidates[k, 1]))
+                n_verified += key not in found
+                if key not in found or similarity[k] > found[key][0]:
+                    found[key] = (float(similarity[k]), mirrored)
         log.info(
-            "near copies%s: %d candidates, %d verified",
-            ", mirrored" if mirrored else "", len(candidates), len(kept),
+            "near copies%s: %d candidates by hash, %d in all, %d verified",
+            ", mirrored" if mirrored else "", len(by_hash), len(alike), n_verified,
         )  # fmt: skip
-        for k in kept:
-            key = (int(candidates[k, 0]), int(candidates[k, 1]))
-            if key not in found or similarity[k] > found[key][0]:
-                found[key] = (float(similarity[k]), mirrored)
     rows = pictures.row[places]
     return [
         Pair(

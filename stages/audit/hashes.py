@@ -1,73 +1,42 @@
-"""Perceptual hashes of 64 bits, bit-equal to imagehash.phash, and all pairs within a radius."""
+"""Perceptual hashes of 64 bits, bit-equal to imagehash.phash."""
 
-import os
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.fft import dct
 
 HASH_SIDE = 8
-CELLS = 1 << 22  # pairs compared at once: 32 MB of XORs per thread
+MIDDLE = HASH_SIDE**2 // 2
+BLOCK = 4096  # pictures transformed at once: 32 MB
 
 
-def hash_pictures(small: NDArray[np.uint8]) -> NDArray[np.uint64]:
+class Hashed(NamedTuple):
+    """hashes: (N,) uint64; the bytes are imagehash's bits in its order.
+
+    margins: (N,) float64, distance of the two coefficients between which the median lies. Where
+    it is small, other rounding of the picture may swap them, and two bits with them.
+    """
+
+    hashes: NDArray[np.uint64]
+    margins: NDArray[np.float64]
+
+
+def hash_pictures(small: NDArray[np.uint8]) -> Hashed:
     """Hash pictures as imagehash.phash does: which low DCT coefficients exceed their median.
 
     Args:
         small: (N, 32, 32) uint8 gray, resized with Lanczos.
-
-    Returns:
-        (N,) uint64; the bytes are imagehash's bits in its order.
     """
-    if not len(small):
-        return np.zeros(0, np.uint64)
-    bits = []
-    for start in range(0, len(small), 4096):
-        block = small[start : start + 4096].astype(np.float64)
-        low = dct(dct(block, axis=1), axis=2)[:, :HASH_SIDE, :HASH_SIDE].reshape(len(block), -1)
-        bits.append(np.packbits(low > np.median(low, axis=1, keepdims=True), axis=1))
-    return np.ascontiguousarray(np.concatenate(bits)).view(np.uint64)[:, 0]
-
-
-def find_pairs(
-    queries: NDArray[np.uint64], hashes: NDArray[np.uint64], radius_bits: int
-) -> NDArray[np.int64]:
-    """Every pair i < j with queries[i] and hashes[j], or queries[j] and hashes[i], within a radius.
-
-    The search is exhaustive, in blocks of bounded memory: 16,000 hashes take half a second.
-
-    Args:
-        queries: (N,) uint64: the hashes themselves, or those of the mirrored pictures.
-        hashes: (N,) uint64.
-        radius_bits: Largest number of differing bits.
-
-    Returns:
-        (M, 2) int64, sorted, each pair once.
-    """
-    n = len(hashes)
-    rows = max(1, CELLS // max(1, n))
-
-    def search(start: int) -> NDArray[np.int64]:
-        block = queries[start : start + rows]
-        near = np.bitwise_count(block[:, None] ^ hashes[None, :]) <= radius_bits
-        first, second = np.nonzero(near)
-        return encode_pairs(first + start, second, n)
-
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        return decode_pairs(pool.map(search, range(0, n, rows)), n)
-
-
-def encode_pairs(first: NDArray[np.int64], second: NDArray[np.int64], n: int) -> NDArray[np.int64]:
-    """Unordered pairs of different members as one number each, unique and sorted."""
-    low, high = np.minimum(first, second), np.maximum(first, second)
-    return np.unique((low * n + high)[low < high])
-
-
-def decode_pairs(codes: Iterator[NDArray[np.int64]], n: int) -> NDArray[np.int64]:
-    """(M, 2) sorted pairs from blocks of codes, each pair once."""
-    blocks = [block for block in codes if len(block)]
-    if not blocks:
-        return np.zeros((0, 2), np.int64)
-    return np.stack(np.divmod(np.unique(np.concatenate(blocks)), n), axis=1)
+    bits = np.zeros((len(small), HASH_SIDE), np.uint8)
+    margins = np.zeros(len(small))
+    for start in range(0, len(small), BLOCK):
+        block = small[start : start + BLOCK].astype(np.float64)
+        low = dct(dct(block, axis=1)[:, :HASH_SIDE], axis=2)[:, :, :HASH_SIDE]
+        low = low.reshape(len(block), -1)
+        parted = np.partition(low, (MIDDLE - 1, MIDDLE), axis=1)
+        below, above = parted[:, MIDDLE - 1], parted[:, MIDDLE]
+        median = (below + above) / 2
+        bits[start : start + BLOCK] = np.packbits(low > median[:, None], axis=1)
+        margins[start : start + BLOCK] = above - below
+    return Hashed(bits.view(np.uint64)[:, 0], margins)

@@ -22,14 +22,17 @@ from stages.audit.findings import (
 )
 from stages.audit.pictures import read_pictures
 from stages.audit.rules import RuleResult, apply_rules, read_rules
+from stages.audit.suspects import Suspects, find_suspects, rate_attributes
 from stages.common.files import fresh_folder, write_json, write_manifest, write_text
 from stages.common.params import AuditParams
 from stages.common.tables import (
     CHECKS,
     ISSUES,
     ISSUES_SCHEMA,
+    SCORES,
     label_arrays,
     read_annotations,
+    scores_schema,
     write_table,
 )
 
@@ -49,6 +52,9 @@ def run(params: AuditParams, download: Path, out: Path, reports: Path) -> str:
     partition = annotations["partition"].to_numpy(object)
     pictures = read_pictures(download, annotations)
     copies = find_copies(pictures, partition, params)
+    suspects = find_suspects(
+        download, annotations, attributes, labels, known, pictures.row, copies, params
+    )
     rules = apply_rules(read_rules(), attributes, labels, known, partition == "train")
     findings = [
         *list_unreadable(pictures.unreadable),
@@ -58,12 +64,15 @@ def run(params: AuditParams, download: Path, out: Path, reports: Path) -> str:
         *list_label_conflicts(copies, attributes, labels, known),
         *list_identity_conflicts(copies, annotations["identity"].to_numpy(object)),
         *list_rule_breaks(rules),
+        *suspects.findings,
     ]
     issues = tabulate_findings(findings, annotations["image_id"].to_numpy(object))
     by_check = count_checks(issues)
     leaks = issues.loc[issues["check"] == "leak", "detail"].str.split(":").str[0]
     with fresh_folder(out) as folder, fresh_folder(reports) as tables:
         write_table(issues, folder / ISSUES, ISSUES_SCHEMA)
+        scores = tabulate_scores(annotations["image_id"], suspects, attributes)
+        write_table(scores, folder / SCORES, scores_schema(attributes))
         write_manifest(
             folder,
             {"n_images": len(annotations), "n_findings": len(issues), "by_check": by_check},
@@ -77,12 +86,42 @@ def run(params: AuditParams, download: Path, out: Path, reports: Path) -> str:
                 pair: int((leaks == pair).sum())
                 for pair in ("train-valid", "train-test", "valid-test")
             },
+            "skipped": suspects.skipped,
         }
         write_json(tables / "summary.json", summary)
         write_text(tables / "rules.csv", _format_rules(rules))
-        write_text(tables / "by_attribute.csv", _format_attributes(issues, attributes))
+        rates = rate_attributes(suspects, attributes)
+        write_text(tables / "by_attribute.csv", _format_attributes(issues, attributes, rates))
+        check = suspects.self_check
+        write_json(tables / "self_check.json", check.summary if check else None)
+        write_text(tables / "self_check.csv", _format_check(check.by_attribute if check else []))
     counts = ", ".join(f"{entry['findings']} {check}" for check, entry in by_check.items())
-    return f"audit: {len(annotations)} images, {len(issues)} findings ({counts})"
+    line = f"audit: {len(annotations)} images, {len(issues)} findings ({counts})"
+    if suspects.skipped:
+        line += f"; skipped: {', '.join(suspects.skipped)}"
+    return line + (f"; {describe_check(check.summary)}" if check else "")
+
+
+def describe_check(summary: dict[str, Any]) -> str:
+    """The self-check in a clause for the closing line."""
+    recall, precision = (
+        "none" if summary[name] is None else f"{summary[name]:.0%}"
+        for name in ("recall", "precision")
+    )
+    return (
+        f"self-check: of {summary['n_flipped']} random flips in a copy {recall} were flagged, "
+        f"{precision} of the flagged were flips (random flips flatter every method)"
+    )
+
+
+def tabulate_scores(
+    image_ids: pd.Series, suspects: Suspects, attributes: list[str]
+) -> pd.DataFrame:
+    """scores.parquet: 1 - the probability of being wrong, null where not judged."""
+    columns = {"face": suspects.face, "identity": suspects.identity}
+    columns |= {name: suspects.labels[:, a] for a, name in enumerate(attributes)}
+    scores = {name: (1 - values).round(5) for name, values in columns.items()}
+    return pd.DataFrame({"image_id": image_ids, **scores})
 
 
 def count_checks(issues: pd.DataFrame) -> dict[str, dict[str, int]]:
@@ -112,12 +151,35 @@ def _format_rules(results: list[RuleResult]) -> str:
     return _format_csv(["rule", "n_applicable", "n_violations", "support"], rows)
 
 
-def _format_attributes(issues: pd.DataFrame, attributes: list[str]) -> str:
-    """by_attribute.csv: images with a finding about each attribute, per check."""
-    checks = ("label_conflict", "label_rule")
-    images = issues.groupby(["check", "attribute"])["image_id"].nunique().to_dict()
-    rows = [[name, *(images.get((check, name), 0) for check in checks)] for name in attributes]
-    return _format_csv(["attribute", *(f"n_{check}" for check in checks)], rows)
+def _format_attributes(
+    issues: pd.DataFrame, attributes: list[str], rates: dict[str, dict[str, Any]]
+) -> str:
+    """by_attribute.csv: images with a finding per attribute and check, suspected error rates.
+
+    Of mislabels the flagged ones count. The rate is of errors that look like random flips.
+    """
+    checks = ("label_conflict", "label_rule", "mislabel")
+    counted = issues[(issues["check"] != "mislabel") | issues["flagged"].astype(bool)]
+    images = counted.groupby(["check", "attribute"])["image_id"].nunique().to_dict()
+    names = ("error_rate", "error_rate_low", "error_rate_high")
+    rows = [
+        [
+            name,
+            *(images.get((check, name), 0) for check in checks),
+            *(rates.get(name, {}).get(key, "") for key in names),
+        ]
+        for name in attributes
+    ]
+    return _format_csv(["attribute", *(f"n_{check}" for check in checks), *names], rows)
+
+
+CHECK_COLUMNS = ("attribute", "n_flipped", "n_flagged", "average_precision", "precision", "recall")
+
+
+def _format_check(rows: list[dict[str, Any]]) -> str:
+    """self_check.csv: how well flips of each attribute were found; a header only if skipped."""
+    values = [["" if row[key] is None else row[key] for key in CHECK_COLUMNS] for row in rows]
+    return _format_csv(list(CHECK_COLUMNS), values)
 
 
 def _format_csv(header: list[str], rows: list[list[Any]]) -> str:

@@ -15,7 +15,7 @@ NO_FACET = (
 
 
 def open_stage(
-    stage: str, inputs: Sequence[str], outputs: Sequence[str]
+    stage: str, inputs: Sequence[str], outputs: Sequence[str], optional: Sequence[str] = ()
 ) -> tuple[Any, dict[str, Path]]:
     """Parse a stage's paths and validate the whole of params.yaml, before any slow import.
 
@@ -23,6 +23,7 @@ def open_stage(
         stage: Name of the stage, which is also its section of params.yaml.
         inputs: Names of options whose paths must exist.
         outputs: Names of options whose paths the stage writes.
+        optional: Names of options that may be left out (None) and whose paths need not exist.
 
     Returns:
         The section's parameters, and the paths by option name.
@@ -37,6 +38,8 @@ def open_stage(
     parser.add_argument("--params", type=Path, default=Path("params.yaml"))
     for name in (*inputs, *outputs):
         parser.add_argument(f"--{name}", type=Path, required=True)
+    for name in optional:
+        parser.add_argument(f"--{name}", type=Path)
     options = vars(parser.parse_args())
     params = load_params(options.pop("params"))
     for name in inputs:

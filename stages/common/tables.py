@@ -14,6 +14,7 @@ from stages.common.files import read_manifest
 PARTITIONS = ("train", "valid", "test")
 ANNOTATIONS = "annotations.parquet"
 ISSUES = "issues.parquet"
+SCORES = "scores.parquet"
 PREDICTIONS = "predictions.parquet"
 TRUTH = "truth.parquet"
 
@@ -28,6 +29,9 @@ CHECKS = (
     "leak",
     "label_rule",
     "identity_conflict",
+    "identity_outlier",
+    "mislabel",
+    "faceless",
     "unreadable",
 )
 
@@ -76,6 +80,22 @@ def annotations_schema(attributes: Sequence[str]) -> pa.Schema:
             *(pa.field(name, pa.bool_()) for name in attributes),
             pa.field("status", pa.string(), nullable=False),
             pa.field("error", pa.string()),
+        ]
+    )
+
+
+def scores_schema(attributes: Sequence[str]) -> pa.Schema:
+    """Schema of scores.parquet: one row per image of annotations, by image_id; 1 = fine, 0 = wrong.
+
+    face: shows one. identity: is like the others of its identity. One column per attribute: the
+    label's quality. null: not judged (unreadable picture, unknown label, check skipped).
+    """
+    return pa.schema(
+        [
+            pa.field("image_id", pa.string(), nullable=False),
+            pa.field("face", pa.float32()),
+            pa.field("identity", pa.float32()),
+            *(pa.field(name, pa.float32()) for name in attributes),
         ]
     )
 

@@ -21,19 +21,30 @@ from stages.common.files import (
 from stages.common.metrics import majority_class
 from stages.common.params import EvaluateParams
 from stages.common.shards import read_partition
-from stages.common.tables import PREDICTIONS, predictions_schema, write_table
+from stages.common.tables import (
+    ISSUES,
+    ISSUES_SCHEMA,
+    PREDICTIONS,
+    predictions_schema,
+    read_table,
+    write_table,
+)
 from stages.common.tracking import log_evaluation
+from stages.evaluate.doubts import collect_doubts, score_without
 from stages.evaluate.predict import load_model, predict
 from stages.evaluate.tables import score_attributes, summarise, trace_curves
 
 log = logging.getLogger(__name__)
 
 
-def run(params: EvaluateParams, prepare: Path, train: Path, out: Path, reports: Path) -> str:
+def run(
+    params: EvaluateParams, prepare: Path, train: Path, audit: Path, out: Path, reports: Path
+) -> str:
     """Write predictions.parquet to `out`; metrics.json, per_attribute.csv, curves.csv to `reports`.
 
     Partitions that the set lacks are skipped. The majority class is that of the known labels of
-    the set's training partition, or where it has none, of the one the model learned from.
+    the set's training partition, or where it has none, of the one the model learned from. Beside
+    the official figures, over all images, stand those without what the audit flagged.
 
     Raises:
         FacetError: the set has other attributes or sizes than the model, or no image to evaluate.
@@ -44,9 +55,14 @@ def run(params: EvaluateParams, prepare: Path, train: Path, out: Path, reports: 
     attributes: list[str] = model["attributes"]
     columns = [manifest["attributes"].index(name) for name in attributes]
     partitions = choose_partitions(params.partitions, prepare, manifest["n_by_partition"])
+    doubts = collect_doubts(read_table(audit / ISSUES, ISSUES_SCHEMA))
+    data_hash = hash_file(prepare / MANIFEST)
+    is_own_set = data_hash == model["data_sha256"]  # the one the model learned from
+    learned_ids: set[str] | None = None
     if manifest["n_by_partition"]["train"]:
         learned = read_partition(prepare, "train", pixels=False)
         majority = majority_class(learned.labels, learned.mask)[columns]
+        learned_ids = set(learned.image_ids) if is_own_set else None
     else:
         majority = np.array(model["majority_class"], np.uint8)
     predictions, rows, curves = [], [], []
@@ -61,6 +77,10 @@ def run(params: EvaluateParams, prepare: Path, train: Path, out: Path, reports: 
         predictions.append(table)
         scores = score_attributes(probs, labels, mask, majority, attributes, params.threshold)
         metrics[partition] = summarise(scores, probs, labels, mask, params.threshold)
+        metrics[partition] |= score_without(
+            doubts, part.image_ids, probs, labels, mask, majority, attributes, params.threshold,
+            learned_ids,
+        )  # fmt: skip
         scores.insert(0, "partition", partition)
         rows.append(scores)
         curve = trace_curves(probs, labels, mask, attributes)
@@ -73,8 +93,7 @@ def run(params: EvaluateParams, prepare: Path, train: Path, out: Path, reports: 
         write_text(tables / "per_attribute.csv", to_csv(pd.concat(rows)))
         write_text(tables / "curves.csv", to_csv(pd.concat(curves)))
     tracked = params.model_dump(mode="json")
-    data_hash = hash_file(prepare / MANIFEST)
-    if data_hash != model["data_sha256"]:
+    if not is_own_set:
         tracked["data_sha256"] = data_hash  # a second evaluation, beside that of the model's set
     log_evaluation(model, tracked, reports, out)
     shown = ", ".join(

@@ -5,7 +5,8 @@ from stages.common.entry import open_stage, run_guarded
 
 def main() -> str:
     """Validate the parameters, then run the stage."""
-    params, paths = open_stage("prepare", inputs=("download", "audit"), outputs=("out",))
+    inputs, outputs, optional = ("download", "audit"), ("out",), ("reviews",)
+    params, paths = open_stage("prepare", inputs=inputs, outputs=outputs, optional=optional)
     from stages.prepare.run import run  # after the check of parameters, which must be quick
 
     return run(params, **paths)

@@ -1,6 +1,7 @@
 """What the audit's findings do to training images: drop them, mask a label, or nothing."""
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import pandas as pd
 
@@ -9,14 +10,20 @@ from stages.common.params import PolicyParams
 #: Findings of copies: one of each group stays.
 COPY_CHECKS = ("exact_duplicate", "near_duplicate")
 
-#: Images dropped for several reasons are counted under the first of these.
+#: Findings about one label of an image; all others are about the picture.
+LABEL_CHECKS = ("label_conflict", "label_rule", "mislabel")
+
+#: What is dropped, or masked, for several reasons is counted under the first of these.
 ORDER = (
     "leak",
+    "faceless",
     "exact_duplicate",
     "near_duplicate",
     "identity_conflict",
+    "identity_outlier",
     "label_conflict",
     "label_rule",
+    "mislabel",
 )
 
 
@@ -32,7 +39,12 @@ class Decisions:
         return set().union(*self.dropped.values())
 
 
-def decide(issues: pd.DataFrame, train_ids: set[str], policy: PolicyParams) -> Decisions:
+def decide(
+    issues: pd.DataFrame,
+    train_ids: set[str],
+    policy: PolicyParams,
+    dropped: frozenset[str] = frozenset(),
+) -> Decisions:
     """Apply the policy to flagged findings about the selected training images.
 
     Of a group of copies one image stays: the group's first where it is selected for training,
@@ -42,10 +54,11 @@ def decide(issues: pd.DataFrame, train_ids: set[str], policy: PolicyParams) -> D
         issues: Table of tables.ISSUES_SCHEMA, sorted by image_id.
         train_ids: The selected training images.
         policy: drop, mask or keep for each check.
+        dropped: Training images that are left out already; of their copies one stays.
     """
     ours = issues[issues["flagged"] & issues["image_id"].isin(train_ids)]
     rules: dict[str, str] = policy.model_dump()
-    gone: set[str] = set()
+    gone = set(dropped)
     decisions = Decisions()
     for check in ORDER:
         found = ours[ours["check"] == check]
@@ -63,6 +76,22 @@ def decide(issues: pd.DataFrame, train_ids: set[str], policy: PolicyParams) -> D
             pairs = zip(found["image_id"], found["attribute"], strict=True)
             decisions.masked[check] = {pair for pair in pairs if pair[0] not in gone}
     return decisions
+
+
+def count_flagged(issues: pd.DataFrame, train_ids: set[str]) -> dict[str, dict[str, Any]]:
+    """Flagged findings about training images, whatever the policy makes of them.
+
+    Returns:
+        Per check in ORDER the number of images, and of labels for checks about labels.
+    """
+    ours = issues[issues["flagged"] & issues["image_id"].isin(train_ids)]
+    counts: dict[str, dict[str, Any]] = {}
+    for check in ORDER:
+        found = ours[ours["check"] == check]
+        counts[check] = {"images": int(found["image_id"].nunique())}
+        if check in LABEL_CHECKS:
+            counts[check]["labels"] = len(found[["image_id", "attribute"]].drop_duplicates())
+    return counts
 
 
 def _surplus_copies(found: pd.DataFrame, present: set[str]) -> set[str]:

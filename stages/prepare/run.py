@@ -14,6 +14,7 @@ from stages.common.files import fresh_folder, write_manifest
 from stages.common.images import UnreadableImageError, crop_resize, decode_rgb, read_size
 from stages.common.params import PrepareParams
 from stages.common.progress import track
+from stages.common.reviews import read_verdicts
 from stages.common.shards import ShardWriter, shard_schema
 from stages.common.tables import (
     ISSUES,
@@ -24,21 +25,27 @@ from stages.common.tables import (
     read_annotations,
     read_table,
 )
-from stages.prepare.policy import decide
+from stages.prepare.policy import count_flagged, decide
 from stages.prepare.resplit import resplit_valid
 from stages.prepare.select import select_attributes, select_images
+from stages.prepare.verdicts import apply_to_labels, overrule, sort_verdicts
 
 
-def run(params: PrepareParams, download: Path, audit: Path, out: Path) -> str:
+def run(
+    params: PrepareParams, download: Path, audit: Path, out: Path, reviews: Path | None = None
+) -> str:
     """Write the shards of train, valid and test and their manifest.
 
-    A set may lack partitions: without train it can be evaluated, not trained on.
+    A set may lack partitions: without train it can be evaluated, not trained on. A reviewer's
+    verdicts (`reviews`, a file that may be absent) go before the policy.
 
     Raises:
-        FacetError: no readable images, unknown attributes, too large a subset, a re-split that is
-            not possible, nothing left by the policy, or sizes that do not fit together.
+        FacetError: no readable images, unknown attributes, wrong verdicts, too large a subset, a
+            re-split that is not possible, nothing left by the policy, or sizes that do not fit
+            together.
     """
     annotations, available = read_annotations(download)
+    verdicts = read_verdicts(reviews, set(annotations["image_id"]), available)
     issues = read_table(audit / ISSUES, ISSUES_SCHEMA)
     attributes = select_attributes(params.attributes, available)
     n_source = {p: int((annotations["partition"] == p).sum()) for p in PARTITIONS}
@@ -67,17 +74,24 @@ def run(params: PrepareParams, download: Path, audit: Path, out: Path) -> str:
             "n_valid": int(n_now["valid"]),
         }
 
-    train_ids = set(rows.loc[rows["partition"] == "train", "image_id"])
-    decisions = decide(issues, train_ids, params.policy)
-    rows = rows[~rows["image_id"].isin(decisions.dropped_ids())]
+    train = rows[rows["partition"] == "train"]
+    train_ids = set(train["image_id"])
+    flagged = count_flagged(issues, train_ids)
+    review = sort_verdicts(verdicts, train, attributes)
+    decisions = decide(overrule(issues, review), train_ids, params.policy, review.dropped)
+    rows = rows[~rows["image_id"].isin(decisions.dropped_ids() | review.dropped)]
     if rows.empty:
         raise FacetError(
             f"prepare.policy: expected it to leave images; it drops all {len(train_ids)}"
+            + (f" ({len(review.dropped)} of them by verdicts)" if review.dropped else "")
         )
     labels, mask = label_arrays(rows, attributes)
     position = {image_id: index for index, image_id in enumerate(rows["image_id"])}
     column = {name: index for index, name in enumerate(attributes)}
-    masked = {}
+    masked: dict[str, int] = {}
+    n_wrong, n_flipped = apply_to_labels(review, labels, mask, position, column)
+    if verdicts:
+        masked["review"] = n_wrong
     for check, pairs in decisions.masked.items():
         ours = [(position[image_id], column[name]) for image_id, name in pairs if name in column]
         masked[check] = sum(bool(mask[pair]) for pair in ours)
@@ -108,6 +122,8 @@ def run(params: PrepareParams, download: Path, audit: Path, out: Path) -> str:
         }
         if resplit is not None:
             dropped["resplit"] = {"valid": n_selected["valid"]}
+        if verdicts:
+            dropped["review"] = {"train": len(review.dropped)}
         dropped |= {check: {"train": len(ids)} for check, ids in decisions.dropped.items()}
         write_manifest(
             folder,
@@ -120,15 +136,19 @@ def run(params: PrepareParams, download: Path, audit: Path, out: Path) -> str:
                 "n_source_by_partition": n_source,
                 "dropped": dropped,
                 "masked": masked,
+                "flagged": flagged,
+                "reviews": {**review.summarise(), "n_flipped": n_flipped},
                 "policy": params.policy.model_dump(),
                 "resplit": resplit,
             },
         )
     counts = ", ".join(f"{n} {p}" for p, n in n_by_partition.items())
-    n_dropped = len(decisions.dropped_ids())
+    n_dropped = len(decisions.dropped_ids() | review.dropped)
     return (
         f"prepare: {counts} images of {height}x{width} pixels, {len(attributes)} attributes; "
         f"{n_dropped} training images dropped, {sum(masked.values())} labels masked"
+        + (f", {n_flipped} corrected" if n_flipped else "")
+        + (f"; verdicts read: {len(verdicts)}" if verdicts else "")
     )
 
 

@@ -17,7 +17,7 @@ INPUTS = (
 
 def main() -> str:
     """Validate the parameters, then run the stage."""
-    params, paths = open_stage("report", inputs=INPUTS, outputs=("out",))
+    params, paths = open_stage("report", inputs=INPUTS, outputs=("out",), optional=("reviews",))
     from stages.report.run import run  # after the check of parameters: it takes seconds to import
 
     return run(params, **paths)

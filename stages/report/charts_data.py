@@ -203,34 +203,6 @@ def draw_agreement(table: pd.DataFrame) -> Chart:
         )
 
 
-def draw_doubted_labels(table: pd.DataFrame, limit: int = 20) -> Chart | None:
-    """Findings per attribute, the attributes with most on top; None where there are none."""
-    counts = table.set_index("attribute")[["n_label_conflict", "n_label_rule"]].fillna(0)
-    counts["all"] = counts.sum(axis=1)
-    counts = counts[counts["all"] > 0].sort_values("all", ascending=False, kind="stable")[:limit]
-    if counts.empty:
-        return None
-    names = [shorten(name, 22) for name in counts.index]
-    with draw(560, 60 + (ROW_PX + 3) * len(counts), left=158, bottom=44, top=8) as axes:
-        for column, color in (("all", TEAL), ("n_label_conflict", RUST)):
-            sns.barplot(
-                x=counts[column].to_numpy(), y=np.arange(len(names)), orient="h", color=color,
-                saturation=1, errorbar=None, width=0.62, ax=axes,
-            )  # fmt: skip
-        axes.set(xlabel="findings", ylabel="")
-        axes.set_yticks(range(len(names)), names)
-        for label in axes.get_yticklabels():
-            label.set_color(INK)
-        axes.grid(False, axis="y")
-        axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
-        return finish(
-            axes,
-            "doubted",
-            f"Findings per attribute: most for {counts.index[0]} ({int(counts['all'].iloc[0])}).",
-            (Legend("copies disagree", RUST, "box"), Legend("a rule is broken", TEAL, "box")),
-        )
-
-
 def label_rows(axes: Axes, names: Sequence[str]) -> None:
     """Name the rows of a chart of dots and give them room."""
     axes.set_yticks(range(len(names)), [shorten(name, 22) for name in names])

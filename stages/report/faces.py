@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from stages.common.images import UnreadableImageError, crop_resize, decode_rgb
 from stages.common.tables import label_arrays
-from stages.report.gallery import read_pictures
+from stages.report.thumbnails import read_pictures
 
 Item = TypeVar("Item")
 

@@ -9,6 +9,7 @@ import pandas as pd
 
 from stages.common.errors import FacetError
 from stages.common.files import read_json, read_manifest
+from stages.common.reviews import Verdict, read_verdicts
 from stages.common.tables import (
     ISSUES,
     ISSUES_SCHEMA,
@@ -55,7 +56,16 @@ COLUMNS = {
     "consistency.csv": ("attribute", "n_identities", "agreement"),
     "images.csv": ("statistic", "n", "mean", "std", "min", "p05", "p50", "p95", "max"),
     "rules.csv": ("rule", "n_applicable", "n_violations", "support"),
-    "by_attribute.csv": ("attribute", "n_label_conflict", "n_label_rule"),
+    "by_attribute.csv": (
+        "attribute",
+        "n_label_conflict",
+        "n_label_rule",
+        "n_mislabel",
+        "error_rate",
+        "error_rate_low",
+        "error_rate_high",
+    ),
+    "self_check.csv": ("attribute", "n_flipped", "precision", "recall", "average_precision"),
     "history.csv": ("epoch", "lr", "train_loss", "valid_loss", "valid_accuracy", "valid_majority"),
     "per_attribute.csv": (
         "partition",
@@ -105,12 +115,17 @@ class Explored:
 
 @dataclass(frozen=True)
 class Audited:
-    """The findings of data/audit and their counts in reports/audit."""
+    """The findings of data/audit and their counts in reports/audit.
+
+    self_check is what the audit measured on flips of its own; both are empty where it did not.
+    """
 
     issues: pd.DataFrame
     summary: dict[str, Any]
     rules: pd.DataFrame
     by_attribute: pd.DataFrame
+    self_check: dict[str, Any]
+    self_check_by_attribute: pd.DataFrame
 
 
 @dataclass(frozen=True)
@@ -146,6 +161,7 @@ class Inputs:
     audited: Audited
     trained: Trained
     evaluated: Evaluated
+    verdicts: list[Verdict]
 
     @property
     def is_demo(self) -> bool:
@@ -163,11 +179,12 @@ def read_inputs(
     audit_reports: Path,
     train_reports: Path,
     evaluate_reports: Path,
+    reviews: Path | None = None,
 ) -> Inputs:
-    """Read what the other stages wrote.
+    """Read what the other stages wrote, and the reviewer's verdicts where there are any.
 
     Raises:
-        FacetError: a file is missing, incomplete or lacks a column.
+        FacetError: a file is missing, incomplete or lacks a column, or a verdict is wrong.
     """
     annotations, attributes = read_annotations(download)
     read_manifest(audit)
@@ -197,6 +214,8 @@ def read_inputs(
             summary=read_json(audit_reports / "summary.json"),
             rules=read_csv(audit_reports / "rules.csv"),
             by_attribute=read_csv(audit_reports / "by_attribute.csv"),
+            self_check=read_json(audit_reports / "self_check.json") or {},
+            self_check_by_attribute=read_csv(audit_reports / "self_check.csv"),
         ),
         trained=Trained(
             model=model,
@@ -210,6 +229,7 @@ def read_inputs(
             curves=read_csv(evaluate_reports / "curves.csv"),
             predictions=read_table(evaluate / PREDICTIONS, predictions_schema(model["attributes"])),
         ),
+        verdicts=read_verdicts(reviews, set(annotations["image_id"]), attributes),
     )
 
 

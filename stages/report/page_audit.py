@@ -1,24 +1,36 @@
 """The page about what is wrong with the data (audit)."""
 
+import json
 from typing import Any
 
-from stages.common.tables import PARTITIONS
-from stages.report.charts_data import draw_doubted_labels
+import pandas as pd
+
+from stages.common.files import hash_file
+from stages.common.reviews import IMAGE_VERDICTS, LABEL_VERDICTS
+from stages.common.tables import ANNOTATIONS, PARTITIONS
+from stages.report.cards import COPY_CHECKS
+from stages.report.charts_audit import draw_calibration, draw_doubted_labels, draw_error_rates
 from stages.report.gallery import build_galleries
 from stages.report.inputs import Inputs
-from stages.report.page_index import CHECK_NAMES, count_left_out
+from stages.report.page_index import CHECK_NAMES
 from stages.report.selfcheck import run_selfcheck
-from stages.report.words import bar_share, count, counted, listed, records
+from stages.report.sentences_audit import describe_audit, describe_self_check
+from stages.report.words import bar_share, is_undefined, records
 
 CHECK_MEANINGS = {
-    "exact_duplicate": "Files with the same bytes.",
-    "near_duplicate": "The same picture re-encoded, resized, cropped or mirrored.",
+    "mislabel": "Labels that picture, person and other labels speak against.",
     "label_conflict": "Copies of one picture that disagree on an attribute.",
-    "leak": "Copies of one picture in different partitions.",
     "label_rule": "Labels that cannot both be right, such as a goatee and no beard.",
+    "faceless": "Noise, plain colour, background, or a face that is covered.",
+    "identity_outlier": "Pictures unlike the others filed under the same person.",
     "identity_conflict": "Copies of one picture filed under different people.",
+    "leak": "Copies of one picture in different partitions.",
+    "exact_duplicate": "Files with the same bytes or the same pixels.",
+    "near_duplicate": "The same picture re-encoded, resized, cropped or mirrored.",
     "unreadable": "Pictures that cannot be decoded.",
 }
+#: Rows of the list of leaks on the page; all of them stand in leaks.csv.
+MAX_LEAKS = 200
 
 
 def build_audit(inputs: Inputs, n_gallery: int) -> dict[str, Any]:
@@ -26,98 +38,112 @@ def build_audit(inputs: Inputs, n_gallery: int) -> dict[str, Any]:
 
     Args:
         inputs: All inputs.
-        n_gallery: Pairs of pictures shown per kind of finding.
+        n_gallery: Cards shown per kind of finding.
     """
-    audited = inputs.audited
+    audited, prepared = inputs.audited, inputs.prepared
     by_check = audited.summary["by_check"]
-    most = max((counts["findings"] for counts in by_check.values()), default=0)
-    largest = max(audited.rules["n_violations"].max(), 1) if len(audited.rules) else 1
-    doubted = audited.by_attribute.assign(
-        total=audited.by_attribute[["n_label_conflict", "n_label_rule"]].sum(axis=1)
-    )
-    doubted = doubted[doubted["total"] > 0].sort_values("total", ascending=False, kind="stable")
+    galleries, pictures = build_galleries(inputs, n_gallery) if n_gallery else ([], {})
+    dropped, masked = prepared["dropped"], prepared["masked"]
+    reasons = [*dropped, *(reason for reason in masked if reason not in dropped)]
+    rates = find_rates(audited.by_attribute)
     return {
         "sentences": describe_audit(inputs),
-        "checks": [
-            {
-                "check": check,
-                "name": CHECK_NAMES.get(check, check),
-                "meaning": CHECK_MEANINGS.get(check, ""),
-                "bar": bar_share(counts["findings"], most),
-                **counts,
-            }
-            for check, counts in by_check.items()
-        ],
+        "checks": list_checks(inputs, {gallery.check for gallery in galleries}),
+        "skipped": list(find_skipped(audited.summary).items()),
         "leaks": list(audited.summary["leaks_by_pair"].items()),
-        "rules": [
-            {**row, "bar": bar_share(row["n_violations"], largest)}
-            for row in records(audited.rules)
-        ],
-        "doubted": records(doubted),
+        "leak_rows": list_leaks(audited.issues),
+        "n_leaks": int(by_check.get("leak", {}).get("findings", 0)),
+        "rules": list_rules(audited.rules),
+        "doubted": list_doubted(audited.by_attribute),
+        "has_rates": rates is not None,
+        "rates_chart": None if rates is None else draw_error_rates(rates),
         "doubted_chart": draw_doubted_labels(audited.by_attribute),
-        "galleries": build_galleries(inputs, n_gallery) if n_gallery else [],
+        "trust": describe_self_check(audited.self_check),
+        "trust_by_attribute": records(audited.self_check_by_attribute),
+        "calibration_chart": draw_calibration(audited.self_check.get("calibration") or []),
+        "galleries": galleries,
+        "pictures": pictures,
         "selfcheck": run_selfcheck(inputs.folder, audited.issues) if inputs.is_demo else None,
-        "check_names": CHECK_NAMES,
-        "policy": inputs.prepared["policy"],
-        "dropped": inputs.prepared["dropped"],
-        "masked": inputs.prepared["masked"],
+        "check_names": CHECK_NAMES | {"review": "reviewer’s verdicts", "subset": "not chosen"},
+        "prepared_rows": [
+            {"reason": reason, "dropped": dropped.get(reason, {}), "masked": masked.get(reason, 0)}
+            for reason in reasons
+        ],
+        "n_flipped": prepared["reviews"]["n_flipped"],
         "partitions": PARTITIONS,
+        "label_meanings": LABEL_VERDICTS,
+        "image_meanings": IMAGE_VERDICTS,
+        "verdicts_json": json.dumps(
+            [[entry.image_id, entry.attribute or "", entry.verdict] for entry in inputs.verdicts]
+        ),
+        "n_verdicts": len(inputs.verdicts),
+        # Decisions are remembered per data set, so that those about other images never mix in.
+        "copy_checks": COPY_CHECKS,
+        "review_key": hash_file(inputs.folder / ANNOTATIONS)[:16],
     }
 
 
-def describe_audit(inputs: Inputs) -> list[str]:
-    """The audit's findings and what became of them, as sentences."""
-    summary, n_images = inputs.audited.summary, inputs.audited.summary["n_images"]
-    by_check = summary["by_check"]
+def list_checks(inputs: Inputs, shown: set[str]) -> list[dict[str, Any]]:
+    """A row per check of the audit, those about labels first, with the policy that applies.
 
-    def findings(check: str) -> int:
-        return int(by_check.get(check, {}).get("findings", 0))
+    Args:
+        inputs: All inputs.
+        shown: Checks that have a gallery.
+    """
+    by_check, policy = inputs.audited.summary["by_check"], inputs.prepared["policy"]
+    order = [*CHECK_MEANINGS, *(check for check in by_check if check not in CHECK_MEANINGS)]
+    most = max((counts["findings"] for counts in by_check.values()), default=0)
+    return [
+        {
+            "check": check,
+            "name": CHECK_NAMES.get(check, check),
+            "meaning": CHECK_MEANINGS.get(check, ""),
+            "policy": policy.get(check, "left out" if check == "unreadable" else ""),
+            "has_gallery": check in shown,
+            "bar": bar_share(by_check[check]["findings"], most),
+            **by_check[check],
+        }
+        for check in order
+        if check in by_check
+    ]
 
-    def images(check: str) -> int:
-        return int(by_check.get(check, {}).get("images", 0))
 
-    sentences = []
-    if not any(findings(check) for check in by_check):
-        sentences.append(f"The audit found nothing wrong with {counted(n_images, 'image')}.")
-    if images("exact_duplicate") or images("near_duplicate"):
-        sentences.append(
-            f"{counted(n_images, 'image')} hold {count(findings('exact_duplicate'))} surplus "
-            f"byte-identical {'copy' if findings('exact_duplicate') == 1 else 'copies'} "
-            f"({counted(summary['n_groups_exact'], 'group')}) and "
-            f"{counted(findings('near_duplicate'), 'pair')} of near-duplicates "
-            f"({counted(summary['n_groups_near'], 'group')})."
-        )
-    if findings("leak"):
-        pairs = [
-            f"{n:,} {name.replace('-', '–')}" for name, n in summary["leaks_by_pair"].items() if n
-        ]
-        sentences.append(
-            f"{counted(findings('leak'), 'pair')} of copies "
-            f"{'lies' if findings('leak') == 1 else 'lie'} across partitions ({listed(pairs)}): "
-            "a model could know the answer."
-        )
-    if findings("label_conflict"):
-        sentences.append(
-            f"Copies of one picture disagree in {counted(findings('label_conflict'), 'label')}."
-        )
-    if findings("identity_conflict"):
-        sentences.append(
-            f"{counted(images('identity_conflict'), 'image')} "
-            f"{'is' if images('identity_conflict') == 1 else 'are'} filed under another identity "
-            "than a copy."
-        )
-    if findings("label_rule"):
-        sentences.append(
-            f"{counted(images('label_rule'), 'image')} "
-            f"{'bears' if images('label_rule') == 1 else 'bear'} labels that contradict each other."
-        )
-    if findings("unreadable"):
-        sentences.append(f"{counted(images('unreadable'), 'picture')} cannot be decoded.")
-    n_left_out, n_masked = count_left_out(inputs), sum(inputs.prepared["masked"].values())
-    if n_left_out or n_masked:
-        sentences.append(
-            f"Following the policy, {counted(n_left_out, 'image')} "
-            f"{'was' if n_left_out == 1 else 'were'} left out and {counted(n_masked, 'label')} "
-            "masked in train; valid and test are not touched."
-        )
-    return sentences
+def find_skipped(summary: dict[str, Any]) -> dict[str, str]:
+    """Checks that the audit did not run, with the reason."""
+    skipped = summary.get("skipped") or {}
+    return {str(check): str(why) for check, why in skipped.items()}
+
+
+def find_rates(table: pd.DataFrame) -> pd.DataFrame | None:
+    """The suspected error rates, None where the audit estimated none."""
+    return None if table["error_rate"].isna().all() else table
+
+
+def list_leaks(issues: pd.DataFrame) -> list[dict[str, Any]]:
+    """The first leaks, the surest first: both images, their partitions, how they are alike."""
+    leaks = issues[issues["check"] == "leak"].sort_values(
+        ["score", "image_id", "related_id"], kind="stable"
+    )[:MAX_LEAKS]
+    rows = []
+    for row in records(leaks):
+        detail = "" if is_undefined(row["detail"]) else str(row["detail"])
+        where, _, how = detail.partition(": ")
+        rows.append({**row, "where": where.replace("-", " – "), "how": how or detail})
+    return rows
+
+
+def list_rules(rules: pd.DataFrame) -> list[dict[str, Any]]:
+    """Rules as the template takes them."""
+    largest = max(rules["n_violations"].max(), 1) if len(rules) else 1
+    return [{**row, "bar": bar_share(row["n_violations"], largest)} for row in records(rules)]
+
+
+def list_doubted(table: pd.DataFrame) -> list[dict[str, Any]]:
+    """Attributes with a suspected error rate or a finding, the most doubted first."""
+    columns = ("n_mislabel", "n_label_conflict", "n_label_rule")
+    rates = ("error_rate", "error_rate_low", "error_rate_high")
+    table = table[["attribute", *columns, *rates]].copy()
+    table["total"] = table[list(columns)].fillna(0).sum(axis=1)
+    table = table[(table["total"] > 0) | table["error_rate"].notna()]
+    order = ["error_rate", "total"]
+    return records(table.sort_values(order, ascending=False, kind="stable", na_position="last"))

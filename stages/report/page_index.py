@@ -14,6 +14,9 @@ CELEBA_SIZES = {"train": 162_770, "valid": 19_867, "test": 19_962}
 
 #: What a reader calls a finding of each check.
 CHECK_NAMES = {
+    "mislabel": "suspected wrong labels",
+    "faceless": "pictures without a face",
+    "identity_outlier": "unlike their identity",
     "exact_duplicate": "identical files",
     "near_duplicate": "near-duplicates",
     "label_conflict": "conflicting labels",

@@ -15,7 +15,7 @@ from stages.report.charts_evaluation import (
 from stages.report.charts_training import draw_accuracy, draw_learning_rate, draw_loss
 from stages.report.inputs import Inputs
 from stages.report.page_index import describe_failures, describe_subset
-from stages.report.words import bar_share, is_undefined
+from stages.report.words import bar_share, count, counted, is_undefined
 
 N_BINS = 10
 
@@ -80,6 +80,8 @@ def _build_section(inputs: Inputs, partition: str) -> dict[str, Any]:
         "metrics": evaluated.metrics[partition],
         "subset": describe_subset(inputs, partition),
         "failures": describe_failures(table),
+        "without": list_without(evaluated.metrics[partition]),
+        "leak_note": describe_leaks(evaluated.metrics[partition], partition),
         "rows": rows,
         "weakest": find_weakest(table),
         "majority_chart": draw_against_majority(table, partition),
@@ -91,6 +93,34 @@ def _build_section(inputs: Inputs, partition: str) -> dict[str, Any]:
         "reliability_chart": draw_reliability(bins, partition),
         "calibration_error": calibration_error(bins),
     }
+
+
+def list_without(metrics: dict[str, Any]) -> list[dict[str, Any]]:
+    """The official figures beside those without leaks and without all that is flagged."""
+    named = (
+        ("All", "the official figures", metrics),
+        ("Without leaks", "no copy in the source’s train", metrics["without_leaks"]),
+        (
+            "Without what the audit flags",
+            "leaks, copies, pictures without a face; doubted labels masked",
+            metrics["without_flagged"],
+        ),
+    )
+    return [{"name": name, "meaning": meaning, **values} for name, meaning, values in named]
+
+
+def describe_leaks(metrics: dict[str, Any], partition: str) -> str:
+    """How many evaluated images have a copy in train, and whether the model learned from it."""
+    found = metrics["without_leaks"]
+    n, n_learned = found["n_leaked"], found["n_learned"]
+    if not n:
+        return f"No image of {partition} has a copy in train."
+    has = f"{counted(n, 'image')} of {partition} {'has' if n == 1 else 'have'} a copy in train"
+    if n_learned is None:
+        return f"{has}; whether the model learned from it is unknown."
+    if not n_learned:
+        return f"{has}, from which the model did not learn: prepare left it out."
+    return f"{has}; the model learned from the copies of {count(n_learned)}."
 
 
 def find_weakest(table: pd.DataFrame, limit: int = 20) -> list[dict[str, Any]]:

@@ -11,6 +11,7 @@ from markupsafe import Markup
 
 from stages.common.files import fresh_folder, write_text
 from stages.common.params import ReportParams
+from stages.report.downloads import write_downloads
 from stages.report.inputs import Inputs, read_inputs
 from stages.report.page_audit import build_audit
 from stages.report.page_explore import build_explore
@@ -31,6 +32,8 @@ PAGES = (
     ("training", "Training"),
     ("evaluation", "Evaluation"),
 )
+#: Scripts of a page; all others have the first alone.
+SCRIPTS = {"index": ("sort.js",), "audit": ("sort.js", "review.js")}
 
 
 def run(
@@ -45,11 +48,12 @@ def run(
     train_reports: Path,
     evaluate_reports: Path,
     out: Path,
+    reviews: Path | None = None,
 ) -> str:
-    """Write the site to `out`: index.html and five pages, each complete in itself.
+    """Write the site to `out`: index.html and five pages, each complete in itself, and CSV files.
 
     Raises:
-        FacetError: an input is missing or not what its stage writes.
+        FacetError: an input is missing or not what its stage writes, or a verdict is wrong.
     """
     inputs = read_inputs(
         download,
@@ -61,12 +65,15 @@ def run(
         audit_reports,
         train_reports,
         evaluate_reports,
+        reviews,
     )
     environment = make_environment()
     n_bytes = 0
     with fresh_folder(out) as folder:
+        downloads = write_downloads(inputs, folder)
         for name, title in PAGES:
             context = build_page(name, inputs, params)
+            script, script_hash = load_script(name)
             text = environment.get_template(f"{name}.html.j2").render(
                 site=params.title,
                 page=name,
@@ -76,6 +83,9 @@ def run(
                 manifest=inputs.manifest,
                 model=inputs.trained.model,
                 training=inputs.trained.summary,
+                downloads=downloads,
+                script=script,
+                script_hash=script_hash,
                 **context,
             )
             write_text(folder / f"{name}.html", text)
@@ -106,8 +116,20 @@ def build_page(name: str, inputs: Inputs, params: ReportParams) -> dict[str, Any
             return build_evaluation(inputs)
 
 
+def load_script(page: str) -> tuple[Markup, str]:
+    """The script of a page and its hash: the page's policy allows this one and no other.
+
+    So text from the data can never run.
+    """
+    names = SCRIPTS.get(page, SCRIPTS["index"])
+    script = "".join((TEMPLATES / name).read_text(encoding="utf-8") for name in names)
+    digest = hashlib.sha256(script.encode()).digest()
+    # Our own files, not the data's.
+    return Markup(script), "sha256-" + base64.b64encode(digest).decode()
+
+
 def make_environment() -> Environment:
-    """Jinja with everything escaped, a missing value as an error, and the page's one script."""
+    """Jinja with everything escaped, and a missing value as an error."""
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES),
         autoescape=True,
@@ -116,9 +138,4 @@ def make_environment() -> Environment:
         lstrip_blocks=True,
     )
     environment.filters.update(FILTERS)
-    script = (TEMPLATES / "sort.js").read_text(encoding="utf-8")
-    # The pages' policy allows this script and no other: text from the data can never run.
-    digest = hashlib.sha256(script.encode()).digest()
-    environment.globals["script"] = Markup(script)  # our own file, not the data's
-    environment.globals["script_hash"] = "sha256-" + base64.b64encode(digest).decode()
     return environment

@@ -15,11 +15,11 @@ EXPECTED = {
     "conflict_copy": "label_conflict",
     "leak_copy": "leak",
 }
-#: Faults that no check of the audit looks for yet.
-NOT_CHECKED = {
-    "flipped_label": "a label turned round",
-    "wrong_identity": "an image under another's identity (found only where it is a copy)",
-    "faceless": "a picture without a face",
+#: Faults in one image or label, which need features to be found -> the check that should.
+DOUBTED = {
+    "flipped_label": "mislabel",
+    "wrong_identity": "identity_outlier",
+    "faceless": "faceless",
 }
 #: Checks whose findings name two images that are said to show the same picture.
 PAIR_CHECKS = ("exact_duplicate", "near_duplicate", "label_conflict", "leak")
@@ -49,12 +49,31 @@ class Claimed:
 
 
 @dataclass(frozen=True)
+class Doubted:
+    """Faults in single images or labels: planted, flagged, and how many of both.
+
+    average_precision is that of the ranking by score, None without a planted fault.
+    """
+
+    fault: str
+    check: str
+    n_planted: int
+    n_flagged: int
+    n_found: int
+    average_precision: float | None
+
+
+@dataclass(frozen=True)
 class SelfCheck:
-    """Recall per planted fault, precision per check of duplicates, faults not looked for."""
+    """Recall per planted fault, precision per check of duplicates, faults in single images.
+
+    not_checked names the faults of DOUBTED that the audit did not look for, with their number.
+    """
 
     found: tuple[Found, ...]
     claimed: tuple[Claimed, ...]
-    not_checked: tuple[tuple[str, str, int], ...]
+    doubted: tuple[Doubted, ...]
+    not_checked: tuple[tuple[str, int], ...]
 
 
 class Groups:
@@ -123,11 +142,41 @@ def run_selfcheck(download: Path, issues: pd.DataFrame) -> SelfCheck | None:
     for check in DUPLICATE_CHECKS:
         false = sorted(pair for pair in pairs[check] if not planted.joined(*pair))
         claimed.append(Claimed(check, len(pairs[check]), len(false), tuple(false)))
+    ran = set(issues["check"])
+    doubted = [
+        _judge(fault, check, truth, issues) for fault, check in DOUBTED.items() if check in ran
+    ]
     not_checked = tuple(
-        (fault, meaning, _count(truth[truth["fault"] == fault]))
-        for fault, meaning in NOT_CHECKED.items()
+        (fault, len(_subjects(truth[truth["fault"] == fault])))
+        for fault, check in DOUBTED.items()
+        if check not in ran
     )
-    return SelfCheck(tuple(found), tuple(claimed), not_checked)
+    return SelfCheck(tuple(found), tuple(claimed), tuple(doubted), not_checked)
+
+
+def _judge(fault: str, check: str, truth: pd.DataFrame, issues: pd.DataFrame) -> Doubted:
+    """One fault of single images or labels against the findings of its check.
+
+    The average precision is over the findings, ranked by score; what is no finding was not found.
+    """
+    planted = _subjects(truth[truth["fault"] == fault])
+    rows = issues[issues["check"] == check].sort_values("score", kind="stable")
+    flagged = _subjects(rows[rows["flagged"].astype(bool)])
+    ranked = list(dict.fromkeys(_subjects(rows)))
+    hits, total = 0, 0.0
+    for rank, subject in enumerate(ranked, 1):
+        if subject in planted:
+            hits += 1
+            total += hits / rank
+    found = sum(subject in planted for subject in flagged)
+    average = total / len(planted) if planted else None
+    return Doubted(fault, check, len(planted), len(flagged), found, average)
+
+
+def _subjects(rows: pd.DataFrame) -> dict[tuple[str, str], None]:
+    """Images, or labels where an attribute is named, each once and in order."""
+    names = rows["attribute"].fillna("")
+    return dict.fromkeys(zip(rows["image_id"], names, strict=True))
 
 
 def _ordered(rows: pd.DataFrame) -> set[tuple[str, str]]:
@@ -138,7 +187,3 @@ def _pairs(rows: pd.DataFrame) -> set[tuple[str, str]]:
     """Pairs of images that the rows name, each once and in order."""
     rows = rows[rows["related_id"].notna()]
     return {(min(pair), max(pair)) for pair in _ordered(rows) if pair[0] != pair[1]}
-
-
-def _count(rows: pd.DataFrame) -> int:
-    return len(rows[["image_id", "attribute"]].drop_duplicates())

@@ -1,6 +1,6 @@
 """Numbers as readers see them; what is undefined is 'n/a', never 0."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -57,6 +57,14 @@ def sentence(text: str) -> str:
     return text.replace(" %", f"{NARROW_SPACE}%")
 
 
+def interval(row: Mapping[str, Any]) -> str:
+    """The interval of an error rate: '1.20 to 3.45 %'; needs error_rate_low and error_rate_high."""
+    low, high = row["error_rate_low"], row["error_rate_high"]
+    if is_undefined(low) or is_undefined(high):
+        return NOT_AVAILABLE
+    return f"{100 * float(low):.2f} to {percent(high, 2)}"
+
+
 def points(value: Any, digits: int = 1) -> str:
     """A difference of fractions in percentage points, always with its sign."""
     if is_undefined(value):
@@ -111,6 +119,7 @@ FILTERS = {
     "decimal": decimal,
     "compact": compact,
     "percent": percent,
+    "interval": interval,
     "points": points,
     "sentence": sentence,
     "listed": listed,

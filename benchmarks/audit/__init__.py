@@ -1,0 +1,1 @@
+"""Exams of the audit with planted faults, beside other tools."""
