@@ -69,19 +69,19 @@ def _turn(
 ) -> NDArray[np.float64]:
     """Rows `here` after whitening the differences within people of `fitted` (half shrunk)."""
     codes = np.unique(person[fitted], return_inverse=True)[1]
-    values = x[torch.from_numpy(fitted)].double()
+    values = x[torch.from_numpy(fitted)]
     index = torch.from_numpy(codes)
     n = int(codes.max()) + 1
-    total = torch.zeros(n, x.shape[1], dtype=torch.float64).index_add_(0, index, values)
-    count = torch.bincount(index, minlength=n).double()[:, None]
+    total = torch.zeros(n, x.shape[1]).index_add_(0, index, values)
+    count = torch.bincount(index, minlength=n).float()[:, None]
     within = values - (total / count)[index]
-    covariance = within.T @ within / max(len(fitted) - n, 1)
+    covariance = (within.T @ within).double() / max(len(fitted) - n, 1)
     scale = covariance.diagonal().mean()
     covariance = 0.8 * covariance + 0.2 * scale * torch.eye(len(covariance), dtype=torch.float64)
     factor = torch.linalg.cholesky(covariance)
-    rows = x[torch.from_numpy(here)].double() - values.mean(0)
-    turned = torch.linalg.solve_triangular(factor, rows.T, upper=False).T
-    return torch.nn.functional.normalize(turned, dim=1).numpy()
+    rows = x[torch.from_numpy(here)] - values.mean(0)
+    turned = torch.linalg.solve_triangular(factor.float(), rows.T, upper=False).T
+    return torch.nn.functional.normalize(turned, dim=1).double().numpy()
 
 
 def _compare(

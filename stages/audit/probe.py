@@ -48,7 +48,7 @@ def fit_probe(
     if standardise:
         std = x.std(0, correction=0)
         scale = torch.where(std > 1e-4, 1 / std.clamp(min=1e-4), torch.zeros(()))
-    x = (x - mean) * scale
+    x = (x - mean).mul_(scale)
     n_known = known.sum(0).clamp(min=1)
     share = ((targets * known).sum(0) + 0.5) / (n_known + 1)
     weight = torch.zeros(x.shape[1], targets.shape[1], requires_grad=True)

@@ -52,12 +52,14 @@ def run(params: AuditParams, download: Path, out: Path, reports: Path) -> str:
     partition = annotations["partition"].to_numpy(object)
     pictures = read_pictures(download, annotations)
     copies = find_copies(pictures, partition, params)
+    readable, unreadable = pictures.row, pictures.unreadable
+    del pictures  # 1 GB for the whole of CelebA
     suspects = find_suspects(
-        download, annotations, attributes, labels, known, pictures.row, copies, params
+        download, annotations, attributes, labels, known, readable, copies, params
     )
     rules = apply_rules(read_rules(), attributes, labels, known, partition == "train")
     findings = [
-        *list_unreadable(pictures.unreadable),
+        *list_unreadable(unreadable),
         *list_exact(copies),
         *list_near(copies),
         *list_leaks(copies, partition),
