@@ -2,6 +2,7 @@
 
 import logging
 import os
+import shutil
 import stat
 import zipfile
 from collections.abc import Callable
@@ -247,6 +248,15 @@ def test_an_archive_without_the_labelled_pictures_is_refused(tmp_path: Path) -> 
     with zipfile.ZipFile(folder / "img_align_celeba.zip", "w") as archive:
         archive.writestr("img_align_celeba/other.jpg", b"")
     with pytest.raises(FacetError, match=r"such as 000001\.jpg; got others, such as .*other\.jpg"):
+        download(folder, tmp_path / "out")
+
+
+def test_so_is_one_in_the_drives_folders(tmp_path: Path) -> None:
+    folder = write_drive_folder(OfficialFolder(), tmp_path / "in")
+    shutil.rmtree(folder / "Img" / "img_celeba")
+    with zipfile.ZipFile(folder / "Img" / "img_align_celeba.zip", "w") as archive:
+        archive.writestr("readme", b"")
+    with pytest.raises(FacetError, match="expected pictures of the labelled images"):
         download(folder, tmp_path / "out")
 
 

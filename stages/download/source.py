@@ -66,11 +66,10 @@ class Images(Protocol):
 class Source:
     """Labels and pictures of one data set, whatever its layout.
 
-    `layout` is official, kaggle, huggingface, lfwa or csv; `md5` holds the hash of each official
-    text file that was read, `archive` the archive that holds all pictures, if one does.
+    `description` names the layout; `md5` holds the hash of each official text file that was read,
+    `archive` the archive that holds all pictures, if one does.
     """
 
-    layout: str
     description: str
     labels: Labels
     images: Images

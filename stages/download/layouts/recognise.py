@@ -57,13 +57,13 @@ def read_source(collection: Collection) -> Source:
         labels = read_lfwa(*lfwa)
         images = locate_images(labels.image_ids, collection)
         check_found(collection, labels, images, lfwa[0])
-        return make_source("lfwa", "the LFWA+ layout", collection, labels, images)
+        return make_source("the LFWA+ layout", collection, labels, images)
     if (table := find_csv(collection)) is not None:
         labels = read_csv(table)
         base = (table.container, table.name.rpartition("/")[0])
         images = locate_images(labels.image_ids, collection, base=base)
         check_found(collection, labels, images, table)
-        return make_source("csv", f"a CSV ({table.name})", collection, labels, images)
+        return make_source(f"a CSV ({table.name})", collection, labels, images)
     if collection.broken:
         raise collection.broken[0]
     packed = next((m for m in collection.members() if m.name.lower().endswith(".parquet")), None)
@@ -81,7 +81,7 @@ def read_source(collection: Collection) -> Source:
 def has_pictures(collection: Collection) -> bool:
     """Is there an archive or a folder of CelebA's pictures?"""
     return any(
-        name == f"{IMAGES}.zip" or f"/{IMAGES}/" in f"/{name}"
+        name.rpartition("/")[2] == f"{IMAGES}.zip" or f"/{IMAGES}/" in f"/{name}"
         for container in collection.containers
         for name in container.sizes
     )
@@ -93,7 +93,7 @@ def read_celeba(collection: Collection, files: LabelFiles) -> Source:
     images = locate_images(labels.image_ids, collection, folder_name=IMAGES)
     check_found(collection, labels, images, files.attributes)
     words = {"official": "CelebA's official layout", "kaggle": "CelebA's Kaggle layout"}
-    return make_source(files.layout, words[files.layout], collection, labels, images, files.md5)
+    return make_source(words[files.layout], collection, labels, images, files.md5)
 
 
 def check_found(
@@ -143,11 +143,10 @@ def read_shards(collection: Collection, shards: list[Shard], files: LabelFiles |
     )
     images = ShardImages(rows, names.image_ids)
     words = f"Hugging Face's Parquet layout ({len(shards)} shards)"
-    return make_source("huggingface", words, collection, labels, images)
+    return make_source(words, collection, labels, images)
 
 
 def make_source(
-    layout: str,
     words: str,
     collection: Collection,
     labels: Labels,
@@ -164,7 +163,6 @@ def make_source(
             where = f", no pictures ({describe_absence(collection)})"
     description = f"{words} in {collection.path}, {len(labels.image_ids)} labelled images{where}"
     return Source(
-        layout=layout,
         description=description,
         labels=labels,
         images=images,
@@ -175,16 +173,10 @@ def make_source(
 
 
 def list_names(collection: Collection, limit: int = 5) -> str:
-    """The first file names of a collection."""
-    names = [str(member.name) for member in _visible(collection)]
-    more = f" and {len(names) - limit} more" if len(names) > limit else ""
-    return (", ".join(names[:limit]) + more) or "no files"
-
-
-def _visible(collection: Collection) -> Iterator[Member]:
-    """Files at the top first, then the others."""
+    """The first file names of a collection: those at the top first, those in archives last."""
     members = sorted(
         collection.members(),
         key=lambda m: (not isinstance(m.container, Folder), m.name.count("/"), m.name),
     )
-    return iter(members)
+    more = f" and {len(members) - limit} more" if len(members) > limit else ""
+    return (", ".join(member.name for member in members[:limit]) + more) or "no files"
