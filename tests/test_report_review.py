@@ -253,3 +253,68 @@ def test_tables_beside_the_page_open_from_its_links(paths, context):
         with page.expect_download() as caught:
             page.locator(f'.actions a[href="{name}"]').click()
         assert caught.value.suggested_filename == name
+
+
+def test_the_difference_of_two_copies_is_where_one_was_changed(paths, context):
+    """Two canvases stand for pictures; the copy is mirrored, darker, and has a box drawn on it."""
+    page = open_audit(context, paths["out"])
+    found = page.evaluate(
+        """async () => {
+          const [width, height] = [178, 218];
+          const blank = () =>
+            Object.assign(document.createElement("canvas"), { width, height }).getContext("2d");
+          const pen = blank();
+          let state = 7;
+          const draw = () => (state = (state * 16807) % 2147483647) / 2147483647;
+          pen.fillStyle = "gray";
+          pen.fillRect(0, 0, width, height);
+          for (let k = 0; k < 150; k++) {
+            pen.fillStyle = `hsl(${360 * draw()} 50% ${60 * draw()}%)`;
+            pen.fillRect(width * draw() - 20, height * draw() - 20, 60 * draw(), 60 * draw());
+          }
+          const copy = blank();
+          copy.filter = "brightness(80%)";
+          copy.translate(width, 0);
+          copy.scale(-1, 1);
+          copy.drawImage(pen.canvas, 0, 0);
+          copy.filter = "none";
+          copy.fillStyle = "white";
+          copy.fillRect(60, 80, 40, 30);
+          const find = document.createElement("article");
+          find.innerHTML = "<ul class=shots><li><img></li><li><img></li></ul>";
+          const images = find.querySelectorAll("img");
+          [images[0].src, images[1].src] = [pen.canvas.toDataURL(), copy.canvas.toDataURL()];
+          await showDifference(find);
+          const canvas = find.querySelector(".difference canvas");
+          const { data } = canvas.getContext("2d").getImageData(0, 0, width, height);
+          const share = (inside) => {
+            let [red, all] = [0, 0];
+            for (let y = 0; y < height; y++) for (let x = 0; x < width; x++) {
+              const isIn = x >= 60 && x < 100 && y >= 80 && y < 110;
+              if (isIn !== inside) continue;
+              const k = 4 * (y * width + x);
+              red += data[k] - data[k + 1] > 40;
+              all += 1;
+            }
+            return red / all;
+          };
+          return [share(true), share(false), find.querySelector(".difference").textContent];
+        }"""
+    )
+    assert found[0] > 0.7
+    assert found[1] < 0.05
+    assert "mirrored" in found[2]
+    assert page.complaints == []
+
+
+def test_copies_show_where_they_differ(paths, context):
+    page = open_audit(context, paths["out"])
+    card = page.locator(".find[data-copies]").first
+    card.scroll_into_view_if_needed()
+    drawn = card.locator(".difference canvas")
+    drawn.wait_for()
+    assert drawn.get_attribute("aria-label").startswith("Where the copies differ")
+    page.evaluate("""document.querySelectorAll(".find[data-copies]").forEach(showDifference)""")
+    single = page.locator(".find:not([data-copies]) .difference")
+    assert single.count() == 0
+    assert page.complaints == []

@@ -38,9 +38,11 @@ Maps = Callable[[Tensor], list[Tensor]]
 class Backbone:
     """maps gives the feature maps (N, C, H, W), deepest last, of normalised pictures.
 
-    height, width: of the pictures in pixels. mean, std: per RGB channel on the 0..255 scale.
+    network: what they come from, for inference. height, width: of the pictures in pixels. mean,
+    std: per RGB channel on the 0..255 scale.
     """
 
+    network: nn.Module
     maps: Maps
     height: int
     width: int
@@ -50,13 +52,20 @@ class Backbone:
 
     def pool(self, images_u8: Tensor) -> Tensor:
         """Features (N, F) float32 on the CPU of pictures (N, H, W, 3) uint8 RGB."""
-        mean, std = (torch.tensor(value, device=self.device) for value in (self.mean, self.std))
         with torch.inference_mode():
-            x = ((images_u8.to(self.device).float() - mean) / std).permute(0, 3, 1, 2)
-            *middle, last = self.maps(x)[-N_MAPS:]
-            pooled = [functional.adaptive_avg_pool2d(map_, GRID).flatten(1) for map_ in middle]
-            pooled.append(last.mean((2, 3)))
-            return torch.cat([part.float() for part in pooled], 1).cpu()
+            return self.pool_maps(self.normalise(images_u8)).cpu()
+
+    def normalise(self, images_u8: Tensor) -> Tensor:
+        """The network's input (N, 3, H, W) on its device of pictures (N, H, W, 3) uint8 RGB."""
+        mean, std = (torch.tensor(value, device=self.device) for value in (self.mean, self.std))
+        return ((images_u8.to(self.device).float() - mean) / std).permute(0, 3, 1, 2)
+
+    def pool_maps(self, x: Tensor) -> Tensor:
+        """Features (N, F) float32 of the network's input (N, 3, H, W)."""
+        *middle, last = self.maps(x)[-N_MAPS:]
+        pooled = [functional.adaptive_avg_pool2d(map_, GRID).flatten(1) for map_ in middle]
+        pooled.append(last.mean((2, 3)))
+        return torch.cat([part.float() for part in pooled], 1)
 
 
 def load_backbone(params: AuditParams) -> Backbone:
@@ -88,7 +97,7 @@ def load_backbone(params: AuditParams) -> Backbone:
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     network = network.eval().requires_grad_(False)
     network = network.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    backbone = Backbone(_find_maps(network), *size, mean, std, device)
+    backbone = Backbone(network, _find_maps(network), *size, mean, std, device)
     try:
         backbone.pool(torch.zeros(1, *size, 3, dtype=torch.uint8))
     except (RuntimeError, AssertionError, IndexError, ValueError) as error:

@@ -123,17 +123,30 @@ def _list_conflicts(
         yield Finding(row, check, attribute, related, score, True, detail)
 
 
-def list_rule_breaks(results: Iterable[RuleResult]) -> Iterator[Finding]:
-    """One finding per broken rule, image and attribute involved; score = 1 - the rule's support."""
+def list_rule_breaks(
+    results: Iterable[RuleResult], attributes: Sequence[str], wrong: NDArray[np.floating]
+) -> Iterator[Finding]:
+    """One finding per broken rule, image and attribute involved.
+
+    Score: the share that disobeys the rule, times the probability that this label is right. So
+    among the breaks of one rule those come first whose labels all other evidence speaks against.
+
+    Args:
+        results: Of all rules.
+        attributes: The A attributes of the columns.
+        wrong: (N, A) probability that a label is wrong, NaN where not judged.
+    """
+    right = 1 - np.nan_to_num(wrong)
+    column = {name: k for k, name in enumerate(attributes)}
     for result in results:
         for attribute, rows in result.involved.items():
             for row in np.flatnonzero(rows):
                 names = [name for name, breaks in result.involved.items() if breaks[row]]
-                detail = f"{result.rule.name}: {', '.join(sorted(names))}"
+                obeyed = f"a rule that {100 * result.support:.1f} % of the images obey"
+                detail = f"{result.rule.name}: {', '.join(sorted(names))}; {obeyed}"
                 flagged = result.support >= MIN_SUPPORT
-                yield Finding(
-                    int(row), "label_rule", attribute, None, 1 - result.support, flagged, detail
-                )
+                score = (1 - result.support) * float(right[row, column[attribute]])
+                yield Finding(int(row), "label_rule", attribute, None, score, flagged, detail)
 
 
 def tabulate_findings(findings: Iterable[Finding], image_ids: NDArray[np.object_]) -> pd.DataFrame:

@@ -65,7 +65,7 @@ def run(params: AuditParams, download: Path, out: Path, reports: Path) -> str:
         *list_leaks(copies, partition),
         *list_label_conflicts(copies, attributes, labels, known),
         *list_identity_conflicts(copies, annotations["identity"].to_numpy(object)),
-        *list_rule_breaks(rules),
+        *list_rule_breaks(rules, attributes, suspects.labels),
         *suspects.findings,
     ]
     issues = tabulate_findings(findings, annotations["image_id"].to_numpy(object))

@@ -21,6 +21,7 @@ from stages.audit.findings import Finding
 from stages.audit.folds import make_folds
 from stages.audit.identities import score_identities
 from stages.audit.selfcheck import SelfCheck, check_itself, count_doubt, weigh_rules
+from stages.audit.tune import ask_tuned, join_answers
 from stages.common.params import AuditParams
 
 #: Fewer training images teach a probe nothing.
@@ -100,8 +101,14 @@ def find_suspects(
     place = np.full(n, -1, np.int64)
     place[readable] = np.arange(len(readable))
     pairs = np.array([(pair.first, pair.second) for pair in copies.pairs], np.int64).reshape(-1, 2)
+    x = torch.from_numpy(features.matrix)
+    if params.fine_tune and known[fitted].any():
+        answers = ask_tuned(
+            params, download, image_ids, readable, labels[readable], known[readable], folds
+        )
+        x = join_answers(features.matrix, answers)
     data = LabelSet(
-        torch.from_numpy(features.matrix),
+        x,
         labels[readable],
         known[readable],
         person,

@@ -105,6 +105,7 @@ class AuditParams(Section):
     mirrored: bool
     features: Annotated[str, Field(min_length=1)]
     weights: Annotated[str, Field(min_length=1)]
+    fine_tune: Annotated[int, Field(ge=0, le=100)]
     n_folds: Annotated[int, Field(ge=2, le=20)]
     flag_above: Annotated[float, Field(gt=0.0, lt=1.0)]
     n_suspects: Annotated[int, Field(ge=0)]

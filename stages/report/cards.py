@@ -167,8 +167,8 @@ def _list_rule_breaks(rows: pd.DataFrame, people: People) -> Iterator[Card]:
     for (image, detail), found in broken.items():
         names = sorted({name for name, _, _ in found if name})
         score = min(score for _, score, _ in found)
-        rule = detail.split(":")[0].replace("_", " ")
-        claim = f"a rule that {percent(1 - score)} of the images obey"
+        rule, _, rest = detail.partition(":")
+        rule, claim = rule.replace("_", " "), rest.rpartition("; ")[2]
         targets = [
             target
             for name in names  # one button to drop the image is enough

@@ -33,7 +33,7 @@ PAGES = (
     ("evaluation", "Evaluation"),
 )
 #: Scripts of a page; all others have the first alone.
-SCRIPTS = {"index": ("sort.js",), "audit": ("sort.js", "review.js")}
+SCRIPTS = {"index": ("sort.js",), "audit": ("sort.js", "differ.js", "review.js")}
 
 
 def run(
