@@ -7,7 +7,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from stages.common.images import UnreadableImageError, decode_rgb, read_size
+from stages.common.images import (
+    UnreadableImageError,
+    crop_centre,
+    decode_rgb,
+    is_reducible,
+    read_size,
+)
 
 RNG = np.random.default_rng(0)
 #: A picture with nothing symmetric: 32 high, 48 wide, smooth enough for JPEG.
@@ -100,3 +106,52 @@ def test_broken_pictures_raise_one_error_only() -> None:
             assert pixels.dtype == np.uint8
             assert pixels.ndim == 3
     assert n_read > 30
+
+
+@pytest.mark.parametrize("divisor", [2, 4, 8])
+@pytest.mark.parametrize("shape", [(64, 48), (65, 47), (17, 200)])
+def test_a_reduced_jpeg_is_as_pillows_draft_makes_it(shape: tuple[int, int], divisor: int) -> None:
+    large = np.kron(RNG.integers(0, 255, (30, 30, 3)), np.ones((8, 8, 1)))
+    data = save(large[: shape[0], : shape[1]].astype(np.uint8), "JPEG", quality=95, subsampling=0)
+    with Image.open(io.BytesIO(data)) as image:
+        image.draft("RGB", (image.width // divisor, image.height // divisor))
+        expected = np.asarray(image)
+    pixels = decode_rgb(data, divisor=divisor)
+    assert pixels.shape == (-(-shape[0] // divisor), -(-shape[1] // divisor), 3)
+    assert pixels.shape == expected.shape
+    assert np.abs(pixels.astype(int) - expected).mean() < 0.5
+
+
+def save_turned(orientation: int) -> bytes:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    return save(PIXELS, "JPEG", exif=exif)
+
+
+@pytest.mark.parametrize(
+    ("data", "expected"),
+    [
+        pytest.param(save(PIXELS, "JPEG"), True, id="JPEG"),
+        pytest.param(save(PIXELS, "JPEG", progressive=True), True, id="progressive"),
+        pytest.param(save(PIXELS[:, :, 0], "JPEG"), True, id="gray"),
+        pytest.param(save(np.zeros((8, 8, 4), np.uint8), "PNG"), False, id="PNG"),
+        pytest.param(save_turned(1), True, id="upright"),
+        pytest.param(save_turned(2), False, id="mirrored"),
+        pytest.param(save_turned(6), False, id="turned"),
+    ],
+)
+def test_what_may_be_reduced(data: bytes, expected: bool) -> None:
+    assert is_reducible(data) == expected
+
+
+@pytest.mark.parametrize("crop", [(9, 8), (3, 9), (8, 3), (7, 5), (1, 1), (6, 4), (2, 3)])
+@pytest.mark.parametrize("shape", [(6, 4), (5, 7), (1, 1)])
+def test_the_centre_is_torchvisions(shape: tuple[int, int], crop: tuple[int, int]) -> None:
+    import torch
+    from torchvision.transforms.v2.functional import center_crop
+
+    pixels = RNG.integers(1, 256, (*shape, 3), dtype=np.uint8)
+    theirs = center_crop(torch.from_numpy(pixels).permute(2, 0, 1), list(crop))
+    ours = np.full((*crop, 3), 99, np.uint8)
+    crop_centre(pixels, ours)
+    assert (ours == theirs.permute(1, 2, 0).numpy()).all()

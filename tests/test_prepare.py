@@ -110,13 +110,6 @@ def test_two_runs_give_the_same_bytes(tmp_path: Path) -> None:
     assert folder_bytes(workspace.prepare(params, "second")) == first
 
 
-def test_workers_do_not_change_the_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    workspace = Workspace(tmp_path, OfficialFolder(n_images=600), make_issues())
-    first = folder_bytes(workspace.prepare(make_params(), "first"))
-    monkeypatch.setattr("os.cpu_count", lambda: 1)
-    assert folder_bytes(workspace.prepare(make_params(), "second")) == first
-
-
 def test_only_chosen_attributes(tmp_path: Path) -> None:
     official = OfficialFolder()
     workspace = Workspace(tmp_path, official, make_issues())
@@ -295,20 +288,3 @@ def test_labels_without_pixels(tmp_path: Path) -> None:
     part: PixelSet = read_partition(out, "valid", pixels=False)
     assert part.pixels.shape == (6, 0, 0, 3)
     assert (part.labels == read_partition(out, "valid").labels).all()
-
-
-@pytest.mark.real_data
-def test_real_pixels_match_pillow(tmp_path: Path, real_data: Path) -> None:
-    import zipfile
-
-    with zipfile.ZipFile(real_data / "img_align_celeba.zip") as archive:
-        names = archive.namelist()[::400]
-        errors = []
-        for name in names:
-            data = archive.read(name)
-            with Image.open(io.BytesIO(data)) as image:
-                box = (0, 20, 178, 198)
-                reference = image.convert("RGB").resize((112, 112), Image.Resampling.BILINEAR, box)
-            ours = crop_resize(decode_rgb(data), (178, 178), (112, 112))
-            errors.append(np.abs(ours.astype(int) - np.asarray(reference)).mean())
-    assert max(errors) < 1.0

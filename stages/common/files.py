@@ -3,7 +3,7 @@
 import hashlib
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -64,16 +64,23 @@ def hash_file(path: Path, algorithm: str = "sha256") -> str:
         return hashlib.file_digest(file, algorithm).hexdigest()
 
 
-def write_manifest(folder: Path, facts: dict[str, Any]) -> None:
-    """Write manifest.json last: `facts`, and size and SHA-256 of every file in `folder`."""
-    files = {
-        path.relative_to(folder).as_posix(): {
-            "bytes": path.stat().st_size,
-            "sha256": hash_file(path),
-        }
-        for path in sorted(folder.rglob("*"))
-        if path.is_file() and path.name != MANIFEST
-    }
+def write_manifest(
+    folder: Path, facts: dict[str, Any], digests: Mapping[str, str] | None = None
+) -> None:
+    """Write manifest.json last: `facts`, and size and SHA-256 of every file in `folder`.
+
+    Args:
+        folder: Where it goes.
+        facts: What else it says.
+        digests: Digests of the content of some files by name, in place of their SHA-256.
+    """
+    files = {}
+    for path in sorted(folder.rglob("*")):
+        if path.is_file() and path.name != MANIFEST:
+            name = path.relative_to(folder).as_posix()
+            known = (digests or {}).get(name)
+            check = {"digest": known} if known else {"sha256": hash_file(path)}
+            files[name] = {"bytes": path.stat().st_size, **check}
     write_json(folder / MANIFEST, {**facts, "files": files})
 
 

@@ -1,5 +1,6 @@
 """Reading pictures: header first, then pixels, always within a limit of pixels."""
 
+import functools
 import io
 import warnings
 
@@ -18,6 +19,9 @@ FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
 _TURNS = {2: (True, 0), 3: (False, 2), 4: (True, 2), 5: (True, 1), 6: (False, 3), 7: (True, 3),
           8: (False, 1)}  # fmt: skip
 
+#: Colours of JPEG that libjpeg-turbo turns into RGB; Pillow knows the others.
+_PLAIN = ("YCbCr", "Gray", "RGB")
+
 
 class UnreadableImageError(Exception):
     """One picture cannot be read; the message says why, without the picture's name."""
@@ -29,24 +33,8 @@ def read_size(data: bytes) -> tuple[int, int]:
     Raises:
         UnreadableImageError: no picture, of none of FORMATS, or more than MAX_PIXELS.
     """
-    if not data:
-        raise UnreadableImageError("empty file")
-    is_turned = read_orientation(data) >= 5
-    try:
-        if data[:2] == b"\xff\xd8":
-            height, width = simplejpeg.decode_jpeg_header(data)[:2]
-        else:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-                with Image.open(io.BytesIO(data), formats=FORMATS) as image:
-                    width, height = image.size
-    except Exception as error:  # decoders raise whatever a broken file makes them meet
-        raise UnreadableImageError(_reason(error)) from None
-    if height * width > MAX_PIXELS:
-        raise UnreadableImageError(f"{width}x{height} pixels, more than {MAX_PIXELS}")
-    if height * width == 0:
-        raise UnreadableImageError(f"{width}x{height} pixels")
-    return (width, height) if is_turned else (height, width)
+    height, width, _ = _read_header(data)
+    return (width, height) if read_orientation(data) >= 5 else (height, width)
 
 
 def read_orientation(data: bytes) -> int:
@@ -61,7 +49,7 @@ def read_orientation(data: bytes) -> int:
     return int(orientation) if orientation in _TURNS else 1
 
 
-def decode_rgb(data: bytes, buffer: np.ndarray | None = None) -> np.ndarray:
+def decode_rgb(data: bytes, buffer: np.ndarray | None = None, divisor: int = 1) -> np.ndarray:
     """Decode a picture to (H, W, 3) uint8 RGB: libjpeg-turbo for JPEG, Pillow for anything else.
 
     A truncated file is an error, never a picture with a gray part. A JPEG is set upright as its
@@ -70,15 +58,23 @@ def decode_rgb(data: bytes, buffer: np.ndarray | None = None) -> np.ndarray:
     Args:
         data: The file.
         buffer: uint8 memory that the result may lie in, if large enough: a fifth quicker.
+        divisor: 2, 4 or 8 for a JPEG that `is_reducible`: it is decoded at that fraction of its
+            size, rounded up, from fewer coefficients.
 
     Raises:
         UnreadableImageError: the picture cannot be decoded whole, or holds no 8 or 16 bits.
     """
-    height, width = read_size(data)
+    height, width, colorspace = _read_header(data)
+    least = (-(-height // divisor), -(-width // divisor)) if divisor > 1 else (0, 0)
     if buffer is not None and buffer.size < 3 * height * width:
         buffer = None
     try:
-        pixels = _decode_as_stored(data, buffer)
+        if colorspace in _PLAIN:
+            pixels = simplejpeg.decode_jpeg(
+                data, "RGB", min_height=least[0], min_width=least[1], buffer=buffer, strict=True
+            )
+        else:
+            pixels = _decode_with_pillow(data)
     except UnreadableImageError:
         raise
     except Exception as error:  # decoders raise whatever a broken file makes them meet
@@ -89,11 +85,40 @@ def decode_rgb(data: bytes, buffer: np.ndarray | None = None) -> np.ndarray:
     return np.ascontiguousarray(pixels)
 
 
-def _decode_as_stored(data: bytes, buffer: np.ndarray | None) -> np.ndarray:
-    if data[:2] == b"\xff\xd8":
-        colorspace = simplejpeg.decode_jpeg_header(data)[2]
-        if colorspace in ("YCbCr", "Gray", "RGB"):
-            return simplejpeg.decode_jpeg(data, "RGB", strict=True, buffer=buffer)
+def is_reducible(data: bytes) -> bool:
+    """Whether `decode_rgb` can take a divisor: an upright JPEG, neither CMYK nor YCCK.
+
+    A turned one is not: the part of a pixel at its end would come first.
+
+    Raises:
+        UnreadableImageError: as `read_size`.
+    """
+    return _read_header(data)[2] in _PLAIN and read_orientation(data) == 1
+
+
+def _read_header(data: bytes) -> tuple[int, int, str | None]:
+    """Height and width as stored, and a JPEG's colours; for what raises see `read_size`."""
+    if not data:
+        raise UnreadableImageError("empty file")
+    colorspace = None
+    try:
+        if data[:2] == b"\xff\xd8":
+            height, width, colorspace, _ = simplejpeg.decode_jpeg_header(data)
+        else:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+                with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+                    width, height = image.size
+    except Exception as error:  # decoders raise whatever a broken file makes them meet
+        raise UnreadableImageError(_reason(error)) from None
+    if height * width > MAX_PIXELS:
+        raise UnreadableImageError(f"{width}x{height} pixels, more than {MAX_PIXELS}")
+    if height * width == 0:
+        raise UnreadableImageError(f"{width}x{height} pixels")
+    return height, width, colorspace
+
+
+def _decode_with_pillow(data: bytes) -> np.ndarray:
     with Image.open(io.BytesIO(data), formats=FORMATS) as image:
         if image.mode.startswith("I;16"):
             gray = (np.asarray(image).astype(np.uint16) >> 8).astype(np.uint8)
@@ -101,6 +126,39 @@ def _decode_as_stored(data: bytes, buffer: np.ndarray | None) -> np.ndarray:
         if image.mode in ("I", "F"):
             raise UnreadableImageError(f"pixels of mode {image.mode}, neither 8 nor 16 bits")
         return np.asarray(image.convert("RGB"))
+
+
+def find_centre(length: int, crop: int) -> int:
+    """Where a centred crop of `crop` pixels starts in `length`; below 0 where it is larger.
+
+    As torchvision's CenterCrop: what is over of padding goes to the end, and a half is rounded to
+    the even number.
+    """
+    return -((crop - length) // 2) if crop > length else round((length - crop) / 2)
+
+
+def crop_centre(pixels: np.ndarray, out: np.ndarray) -> None:
+    """Copy the centre of a picture to `out`, with black around a smaller one.
+
+    Args:
+        pixels: (H, W, 3) uint8.
+        out: (height, width, 3) uint8 of the crop.
+    """
+    place, inside = _find_crop(pixels.shape[:2], out.shape[:2])
+    if out.shape[0] > pixels.shape[0] or out.shape[1] > pixels.shape[1]:
+        out[...] = 0
+    out[place] = pixels[inside]
+
+
+@functools.lru_cache(64)
+def _find_crop(
+    size: tuple[int, int], crop: tuple[int, int]
+) -> tuple[tuple[slice, ...], tuple[slice, ...]]:
+    """Which part of the crop a picture fills, and with which of its own parts."""
+    starts = [find_centre(*lengths) for lengths in zip(size, crop, strict=True)]
+    place = [slice(max(0, -s), max(0, -s) + n) for s, n in zip(starts, size, strict=True)]
+    inside = [slice(max(0, s), max(0, s) + n) for s, n in zip(starts, crop, strict=True)]
+    return tuple(place), tuple(inside)
 
 
 def crop_resize(
@@ -115,13 +173,9 @@ def crop_resize(
         size: Height and width of the result, or None.
     """
     if crop is not None:
-        height, width = pixels.shape[:2]
-        down, right = max(0, crop[0] - height), max(0, crop[1] - width)
-        if down or right:
-            around = ((down // 2, down - down // 2), (right // 2, right - right // 2), (0, 0))
-            pixels = np.pad(pixels, around)
-        top, left = (round((pixels.shape[k] - crop[k]) / 2) for k in (0, 1))
-        pixels = pixels[top : top + crop[0], left : left + crop[1]]
+        cropped = np.empty((*crop, 3), np.uint8)
+        crop_centre(pixels, cropped)
+        pixels = cropped
     if size is not None and size != pixels.shape[:2]:
         image = Image.fromarray(pixels).resize((size[1], size[0]), Image.Resampling.BILINEAR)
         pixels = np.asarray(image)

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from stages.common.params import PolicyParams
@@ -56,7 +57,7 @@ def decide(
         policy: drop, mask or keep for each check.
         dropped: Training images that are left out already; of their copies one stays.
     """
-    ours = issues[issues["flagged"] & issues["image_id"].isin(train_ids)]
+    ours = _select_flagged(issues, train_ids)
     rules: dict[str, str] = policy.model_dump()
     gone = set(dropped)
     decisions = Decisions()
@@ -84,7 +85,7 @@ def count_flagged(issues: pd.DataFrame, train_ids: set[str]) -> dict[str, dict[s
     Returns:
         Per check in ORDER the number of images, and of labels for checks about labels.
     """
-    ours = issues[issues["flagged"] & issues["image_id"].isin(train_ids)]
+    ours = _select_flagged(issues, train_ids)
     counts: dict[str, dict[str, Any]] = {}
     for check in ORDER:
         found = ours[ours["check"] == check]
@@ -92,6 +93,12 @@ def count_flagged(issues: pd.DataFrame, train_ids: set[str]) -> dict[str, dict[s
         if check in LABEL_CHECKS:
             counts[check]["labels"] = len(found[["image_id", "attribute"]].drop_duplicates())
     return counts
+
+
+def _select_flagged(issues: pd.DataFrame, train_ids: set[str]) -> pd.DataFrame:
+    """Flagged findings about training images; `isin` would copy the ids, which are many."""
+    ours = [image_id in train_ids for image_id in issues["image_id"].tolist()]
+    return issues[issues["flagged"] & np.array(ours, bool)]
 
 
 def _surplus_copies(found: pd.DataFrame, present: set[str]) -> set[str]:

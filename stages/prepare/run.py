@@ -1,30 +1,22 @@
 """From canonical images to shards of uint8 pixels."""
 
-import os
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-
-import numpy as np
-import pyarrow as pa
 
 from stages.common.errors import FacetError
 from stages.common.files import fresh_folder, write_manifest
-from stages.common.images import UnreadableImageError, crop_resize, decode_rgb, read_size
 from stages.common.params import PrepareParams
-from stages.common.progress import track
+from stages.common.progress import make_progress
 from stages.common.reviews import read_verdicts
 from stages.common.shards import ShardWriter, shard_schema
 from stages.common.tables import (
     ISSUES,
     ISSUES_SCHEMA,
     PARTITIONS,
-    iter_images,
     label_arrays,
     read_annotations,
     read_table,
 )
+from stages.prepare.groups import find_size, prepare_groups
 from stages.prepare.policy import count_flagged, decide
 from stages.prepare.resplit import resplit_valid
 from stages.prepare.select import select_attributes, select_images
@@ -86,7 +78,7 @@ def run(
             + (f" ({len(review.dropped)} of them by verdicts)" if review.dropped else "")
         )
     labels, mask = label_arrays(rows, attributes)
-    position = {image_id: index for index, image_id in enumerate(rows["image_id"])}
+    position = {image_id: index for index, image_id in enumerate(rows["image_id"].tolist())}
     column = {name: index for index, name in enumerate(attributes)}
     masked: dict[str, int] = {}
     n_wrong, n_flipped = apply_to_labels(review, labels, mask, position, column)
@@ -105,17 +97,21 @@ def run(
     height, width = find_size(download, position, crop, size)
     n_by_partition = {p: int((rows["partition"] == p).sum()) for p in PARTITIONS}
     schema = shard_schema(height, width, len(attributes))
-    partition_of = rows["partition"].tolist()
-    identity_of = rows["identity"].astype(object).where(rows["identity"].notna(), None).tolist()
-    with fresh_folder(out) as folder:
+    ids = rows["image_id"].to_numpy(object)
+    identities = rows["identity"].astype(object).where(rows["identity"].notna(), None).to_numpy()
+    with fresh_folder(out) as folder, make_progress() as progress:
+        bar = progress.add_task("prepare", total=len(rows), note="")
         writers = {p: ShardWriter(folder, p, n_by_partition[p], schema) for p in PARTITIONS}
-        pictures = read_pixels(download, position, crop, size)
-        for index, pixels in track(pictures, "prepare", len(position)):
-            writers[partition_of[index]].add(
-                rows["image_id"].iat[index], identity_of[index], pixels, labels[index], mask[index]
+        partitions = rows["partition"].tolist()
+        for group in prepare_groups(download, position, partitions, crop, (height, width)):
+            at = group.rows
+            writers[group.partition].write_group(
+                ids[at], identities[at], group.pixels, labels[at], mask[at]
             )
+            progress.advance(bar, len(at))
+        digests: dict[str, str] = {}
         for writer in writers.values():
-            writer.close()
+            digests |= writer.close()
         dropped = {"unreadable": {p: int((unreadable["partition"] == p).sum()) for p in PARTITIONS}}
         dropped["subset"] = {
             p: n_source[p] - n_selected[p] - dropped["unreadable"][p] for p in PARTITIONS
@@ -141,6 +137,7 @@ def run(
                 "policy": params.policy.model_dump(),
                 "resplit": resplit,
             },
+            digests,
         )
     counts = ", ".join(f"{n} {p}" for p, n in n_by_partition.items())
     n_dropped = len(decisions.dropped_ids() | review.dropped)
@@ -150,80 +147,6 @@ def run(
         + (f", {n_flipped} corrected" if n_flipped else "")
         + (f"; verdicts read: {len(verdicts)}" if verdicts else "")
     )
-
-
-def find_size(
-    download: Path,
-    wanted: dict[str, int],
-    crop: tuple[int, int] | None,
-    size: tuple[int, int] | None,
-) -> tuple[int, int]:
-    """Height and width of every prepared picture, before anything is decoded.
-
-    Raises:
-        FacetError: neither a crop nor a size, and the pictures' headers say different sizes.
-    """
-    if size is not None:
-        return size
-    if crop is not None:
-        return crop
-    seen: dict[tuple[int, int], str] = {}
-    for batch in iter_images(download):
-        for image_id, data in zip(batch["image_id"].to_pylist(), batch["bytes"], strict=True):
-            if image_id in wanted:
-                seen.setdefault(read_size(data.as_py()), image_id)
-    if len(seen) > 1:
-        (first, a), (second, b) = list(seen.items())[:2]
-        raise FacetError(
-            "prepare.height_px, width_px: expected a size, as the images differ in theirs: "
-            f"{first[0]}x{first[1]} (height x width) in {a}, {second[0]}x{second[1]} in {b}"
-        )
-    return next(iter(seen))
-
-
-def read_pixels(
-    download: Path,
-    wanted: dict[str, int],
-    crop: tuple[int, int] | None,
-    size: tuple[int, int] | None,
-) -> Iterator[tuple[int, np.ndarray]]:
-    """Yield (index, pixels) of the wanted images in order of image_id, decoded on all cores.
-
-    Threads suffice: the decoder and the resize release Python's lock. The order, hence the bytes
-    written, do not depend on their number.
-    """
-
-    def decode(batch: pa.RecordBatch) -> list[tuple[int, np.ndarray]]:
-        found = []
-        for image_id, data in zip(batch["image_id"].to_pylist(), batch["bytes"], strict=True):
-            if image_id in wanted:
-                try:
-                    pixels = decode_rgb(data.as_py())
-                except UnreadableImageError as error:
-                    raise FacetError(
-                        f"{image_id}: expected a picture that the audit could decode; {error}"
-                    ) from None
-                found.append((wanted[image_id], crop_resize(pixels, crop, size)))
-        return found
-
-    for pictures in map_ordered(decode, iter_images(download)):
-        yield from pictures
-
-
-def map_ordered(
-    function: Callable[[pa.RecordBatch], list[tuple[int, np.ndarray]]],
-    batches: Iterable[pa.RecordBatch],
-) -> Iterator[list[tuple[int, np.ndarray]]]:
-    """Like `map` on all cores, with at most two batches waiting per core, so memory is bounded."""
-    n_workers = os.cpu_count() or 1
-    waiting: deque[Future[list[tuple[int, np.ndarray]]]] = deque()
-    with ThreadPoolExecutor(n_workers) as pool:
-        for batch in batches:
-            waiting.append(pool.submit(function, batch))
-            if len(waiting) >= 2 * n_workers:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
 
 
 def _pair(height: int | None, width: int | None) -> tuple[int, int] | None:

@@ -51,7 +51,7 @@ def sort_verdicts(
     Raises:
         FacetError: a label to be turned round is unknown.
     """
-    place = {image_id: row for row, image_id in enumerate(train["image_id"])}
+    place = {image_id: row for row, image_id in enumerate(train["image_id"].tolist())}
     images: dict[str, set[str]] = {name: set() for name in ("drop", "fine", "keep")}
     labels: dict[str, set[Label]] = {name: set() for name in ("wrong", "flip", "fine")}
     n_applied = dict.fromkeys(("drop", "keep", "fine", "wrong", "flip"), 0)
