@@ -37,6 +37,7 @@ def run_checks(params: Path = Path("params.yaml")) -> Iterator[CheckResult]:
     yield CheckResult("parameters", True, f"{params} is valid")
     yield check_source(values.download)
     yield check_environment(Path(LOCK))
+    yield check_network(values.train.network)
     yield check_torch(values.train.device)
     yield check_store()
 
@@ -115,6 +116,17 @@ def find_differences(lock: str) -> Iterator[str]:
             continue
         if not wanted.specifier.contains(Version(installed).public, prereleases=True):
             yield f"expected {wanted.name}{wanted.specifier}; got {installed}"
+
+
+def check_network(name: str) -> CheckResult:
+    """Is there such a network? Names of timm are not looked up when parameters are validated."""
+    from stages.common.networks import find_kind
+
+    try:
+        find_kind(name)
+    except FacetError as error:
+        return CheckResult("network", False, str(error))
+    return CheckResult("network", True, name)
 
 
 def check_torch(device: str) -> CheckResult:

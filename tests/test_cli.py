@@ -42,7 +42,9 @@ def test_check_tells_all_facts(project):
     done = facet(project, "check", FACET_TRACKING="on")
     assert (done.returncode, done.stderr) == (0, "")
     subjects = [line.split()[1] for line in done.stdout.splitlines()]
-    assert subjects == ["parameters:", "source:", "environment:", "device:", "store:"]
+    assert subjects == [
+        f"{name}:" for name in ("parameters", "source", "environment", "network", "device", "store")
+    ]
     assert all(line.startswith("ok ") for line in done.stdout.splitlines())
     assert not (project / "mlflow.db").exists()
 
@@ -70,6 +72,17 @@ def test_check_reports_each_problem_and_goes_on(project, monkeypatch):
     assert "(and 1 more); run `make venv`" in results["environment"].text
     assert not results["store"].is_fine
     assert results["device"].is_fine
+
+
+def test_unknown_network_is_named(project):
+    params = project / "params.yaml"
+    params.write_text(
+        params.read_text().replace("network: efficientnet_lite0", "network: resnet19")
+    )
+    done = facet(project, "check")
+    assert done.returncode == 1
+    assert "PROBLEM network: train.network: expected efficientnet_lite0, " in done.stdout
+    assert "did you mean resnet" in done.stdout
 
 
 def test_missing_source_is_named(project):

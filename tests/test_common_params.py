@@ -1,9 +1,12 @@
+import re
 from pathlib import Path
+from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
 from stages.common.errors import FacetError
-from stages.common.params import Params, load_params, resolve_path
+from stages.common.params import Params, TrainParams, load_params, resolve_path
 
 SHIPPED = Path(__file__).parents[1] / "params.yaml"
 
@@ -82,6 +85,33 @@ def test_whole_number_for_a_float(tmp_path: Path) -> None:
         pytest.param("valid: null             # null", "valid: 1 # null", "resplit", id="resplit"),
         pytest.param("attributes: all ", "attributes: [Male, Male] ", "once", id="twice"),
         pytest.param("warmup_epochs: 0.5", "warmup_epochs: 3", "warmup", id="warm-up too long"),
+        pytest.param("network: efficientnet_lite0", "network: a b", "train.network", id="no name"),
+        pytest.param(
+            "channels: null ", "channels: [8] ", "train.channels: expected null", id="not free"
+        ),
+        pytest.param("channels: null ", "channels: [] ", "train.channels", id="no channels"),
+        pytest.param("channels: null ", "channels: [0] ", "train.channels.0", id="channel of 0"),
+        pytest.param(
+            "network: efficientnet_lite0",
+            "network: uab_cnn",
+            "train.weights: expected none or a file, as uab_cnn has no ImageNet",
+            id="CNN without ImageNet weights",
+        ),
+        pytest.param(
+            "head_input: features", "head_input: classes", "as train.head is linear", id="classes"
+        ),
+        pytest.param("freeze: [] ", "freeze: ['a b'] ", "train.freeze.0", id="frozen name"),
+        pytest.param(
+            "nesterov: false ", "nesterov: true ", "train.nesterov: expected false", id="nesterov"
+        ),
+        pytest.param("ema_decay: 0.0 ", "ema_decay: 1.0 ", "train.ema_decay", id="ema for ever"),
+        pytest.param("clip_norm: null ", "clip_norm: 0 ", "train.clip_norm", id="clipped to 0"),
+        pytest.param("layer_decay: 1.0 ", "layer_decay: 1.1 ", "layer_decay", id="rates rise"),
+        pytest.param("accumulate: 1 ", "accumulate: 0 ", "train.accumulate", id="no batch"),
+        pytest.param("step_factor: 0.1 ", "step_factor: 1 ", "train.step_factor", id="no step"),
+        pytest.param(
+            "label_smoothing: 0.0 ", "label_smoothing: 1 ", "label_smoothing", id="all smoothed"
+        ),
         pytest.param(
             "    train: null", "    train: 1.5", "prepare.subset.train", id="share over 1"
         ),
@@ -104,6 +134,53 @@ def test_refused(tmp_path: Path, old: str, new: str, expected: str) -> None:
     assert "\n" not in message
     assert message.startswith(f"{path}:")
     assert len(message) < 300 + len(str(path))
+
+
+TRAIN = load_params(SHIPPED).train
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        pytest.param(
+            {"network": "devarashs_cnn_rnn", "head": "separate", "head_input": "classes"},
+            "train.head_input: expected features, as devarashs_cnn_rnn",
+            id="network without classes",
+        ),
+        pytest.param(
+            {"network": "comp3419_cnn", "weights": "imagenet_v1"},
+            "expected none or a file, as comp3419_cnn has no ImageNet weights; got imagenet_v1",
+            id="CNN without the first ImageNet weights",
+        ),
+        pytest.param(
+            {"loss": "sigmoid_focal", "focal_alpha": 1.0},
+            "train.focal_alpha: expected less than 1",
+            id="label 0 without a loss",
+        ),
+        pytest.param(
+            {"optimizer": "sgd", "momentum": 0.0, "nesterov": True},
+            "train.nesterov: expected false",
+            id="nesterov without momentum",
+        ),
+    ],
+)
+def test_values_that_do_not_go_together(changes: dict[str, Any], expected: str) -> None:
+    with pytest.raises(ValidationError, match=re.escape(expected)):
+        TrainParams.model_validate({**TRAIN.model_dump(), **changes})
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        pytest.param({"network": "uab_cnn", "weights": "none", "channels": [64, 256]}, id="free"),
+        pytest.param({"network": "timm:vit_tiny_patch16_224.augreg_in21k"}, id="timm's name"),
+        pytest.param({"head": "separate", "head_input": "classes"}, id="classes kept"),
+        pytest.param({"loss": "focal", "focal_alpha": 1.0}, id="alpha of one"),
+        pytest.param({"optimizer": "sgd", "nesterov": True}, id="nesterov"),
+    ],
+)
+def test_values_that_go_together(changes: dict[str, Any]) -> None:
+    TrainParams.model_validate({**TRAIN.model_dump(), **changes})
 
 
 def test_line_number_is_that_of_the_key(tmp_path: Path) -> None:

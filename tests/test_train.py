@@ -1,24 +1,20 @@
 import hashlib
-import math
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from torch import nn
 
 from stages.common.errors import FacetError
 from stages.common.files import read_json, write_manifest
-from stages.common.losses import bce, focal
-from stages.common.networks import NETWORKS, build_network, count_parameters, normalise
+from stages.common.metrics import count_confusion, mean_defined, score_confusion
 from stages.common.params import TrainParams, load_params
 from stages.common.shards import ShardWriter, read_partition, shard_schema
+from stages.evaluate.predict import load_model, predict
 from stages.train import loop
 from stages.train.checkpoint import Checkpoint, training_key
 from stages.train.loop import draw_epoch, flip_images
-from stages.train.optim import build_optimizer, build_schedule
 from stages.train.run import run
 from tests.official_files import draw_pixels, folder_bytes
 
@@ -105,6 +101,49 @@ def test_model_json_names_the_data_and_its_majority(prepare: Path, tmp_path: Pat
         for column, known in enumerate(learned.mask.T)
     ]
     assert model["majority_class"] == expected
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        pytest.param({"channels": [8, 12], "class_weights": "effective"}, id="free channels"),
+        pytest.param(
+            {"network": "timm:test_resnet", "freeze": ["conv1"], "loss": "asymmetric"}, id="timm"
+        ),
+        pytest.param(
+            {
+                "network": "timm:test_resnet",
+                "head": "separate",
+                "head_input": "classes",
+                "head_width": 7,
+                "loss": "focal",
+                "reduction": "sum",
+                "optimizer": "sgd",
+                "schedule": "plateau",
+            },
+            id="separate heads on kept classes",
+        ),
+        pytest.param(
+            {"head": "trunk", "head_width": 5, "trunk_width": 9, "layer_decay": 0.7}, id="trunk"
+        ),
+        pytest.param(
+            {"network": "devarashs_cnn_rnn", "schedule": "plateau", "plateau_on": "accuracy"},
+            id="recurrent",
+        ),
+    ],
+)
+def test_a_model_is_built_again_from_its_folder(
+    prepare: Path, tmp_path: Path, changes: dict[str, Any]
+) -> None:
+    """And predicts what it predicted in training: the accuracy of its best epoch."""
+    train(prepare, tmp_path, make_params(n_epochs=2, **changes))
+    network, model = load_model(tmp_path / "train" / "model")
+    valid = read_partition(prepare, "valid")
+    probs = predict(network, model["network"], valid.pixels, 64)
+    confusion = count_confusion(probs > 0.5, valid.labels, valid.mask)
+    accuracy = mean_defined(score_confusion(confusion)["accuracy"])
+    summary = read_json(tmp_path / "reports" / "summary.json")
+    assert accuracy == pytest.approx(summary["valid_accuracy"], abs=1e-6)
 
 
 def test_two_runs_give_the_same_bytes(prepare: Path, tmp_path: Path) -> None:
@@ -207,135 +246,6 @@ def test_the_best_epoch_is_kept(prepare: Path, tmp_path: Path) -> None:
     assert best == 1 + accuracies.index(max(accuracies))
 
 
-@pytest.mark.parametrize("optimizer", ["sgd", "adam", "adamw"])
-def test_biases_and_norms_do_not_decay(optimizer: str) -> None:
-    network = nn.Sequential(nn.Linear(3, 3), nn.BatchNorm1d(3))
-    params = make_params(optimizer=optimizer, weight_decay=0.5)
-    groups = build_optimizer(network, params).param_groups
-    decays = {id(p): group["weight_decay"] for group in groups for p in group["params"]}
-    expected = {id(p): 0.5 if p.ndim > 1 else 0.0 for p in network.parameters()}
-    assert decays == expected
-
-
-def trace_lr(schedule: str, n_epochs: int = 4, warmup: float = 1.0) -> list[float]:
-    params = make_params(schedule=schedule, n_epochs=n_epochs, warmup_epochs=warmup, lr=1.0)
-    optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=1.0)
-    scheduler = build_schedule(optimizer, params, steps_per_epoch=10)
-    rates = []
-    for _ in range(10 * n_epochs):
-        rates.append(optimizer.param_groups[0]["lr"])
-        optimizer.step()
-        scheduler.step(1.0) if schedule == "plateau" else scheduler.step()
-    return rates
-
-
-def test_schedules_follow_their_definitions() -> None:
-    assert trace_lr("constant") == [1.0] * 40
-    cyclic = trace_lr("cyclic")
-    expected = [0.1 + 0.9 * (1 - abs(step % 20 - 10) / 10) for step in range(40)]
-    assert cyclic == pytest.approx(expected)
-    cosine = trace_lr("cosine")
-    assert cosine[:10] == pytest.approx([(1 + 10 * step / 10) / 11 for step in range(10)])
-    falling = [(1 + math.cos(math.pi * step / 30)) / 2 for step in range(30)]
-    assert cosine[10:] == pytest.approx(falling)
-    one_cycle = trace_lr("one_cycle")
-    assert max(one_cycle) == pytest.approx(1.0, abs=0.02)
-    assert one_cycle.index(max(one_cycle)) in (9, 10)
-    assert one_cycle[-1] < 1e-3
-    plateau = trace_lr("plateau")
-    assert plateau[6] == 1.0  # the first value is the best; five more are waited for
-    assert plateau[7] == pytest.approx(0.1)
-
-
-@pytest.mark.parametrize("warmup", [0.0, 0.2, 0.5, 0.99])
-@pytest.mark.parametrize("schedule", ["cyclic", "one_cycle", "cosine"])
-def test_few_steps_are_enough(schedule: str, warmup: float) -> None:
-    params = make_params(schedule=schedule, n_epochs=1, warmup_epochs=warmup)
-    for n_steps in range(1, 9):
-        optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=params.lr)
-        scheduler = build_schedule(optimizer, params, steps_per_epoch=n_steps)
-        for _ in range(n_steps):
-            assert 0 <= optimizer.param_groups[0]["lr"] <= params.lr
-            optimizer.step()
-            scheduler.step()
-
-
-def test_losses_follow_their_formulas_in_float64() -> None:
-    rng = np.random.default_rng(0)
-    logits = rng.normal(0, 3, (7, 5))
-    labels = (rng.random((7, 5)) < 0.5).astype(float)
-    mask = (rng.random((7, 5)) < 0.7).astype(float)
-    p = 1 / (1 + np.exp(-logits))
-    p_t = np.where(labels == 1, p, 1 - p)
-    tensors = [torch.tensor(x) for x in (logits, labels, mask)]
-    expected = (-np.log(p_t) * mask).sum() / mask.sum()
-    assert bce(*tensors).item() == pytest.approx(expected, rel=1e-12)
-    expected = (-0.25 * (1 - p_t) ** 3 * np.log(p_t) * mask).sum() / mask.sum()
-    assert focal(*tensors, gamma=3.0, alpha=0.25).item() == pytest.approx(expected, rel=1e-10)
-    assert focal(*tensors, gamma=0.0, alpha=1.0).item() == pytest.approx(bce(*tensors).item())
-    assert bce(tensors[0], tensors[1], torch.zeros(7, 5)).item() == 0.0
-
-
-def test_masked_labels_give_no_gradient() -> None:
-    logits = torch.zeros(2, 3, requires_grad=True)
-    mask = torch.tensor([[1.0, 0.0, 1.0], [0.0, 0.0, 1.0]])
-    bce(logits, torch.ones(2, 3), mask).backward()
-    assert ((logits.grad != 0) == (mask == 1)).all()
-
-
-def test_uab_cnn_has_the_parameters_of_its_description() -> None:
-    channels, expected = (3, 64, 128, 256, 512), 0
-    for n_in, n_out in pairwise(channels):
-        expected += n_in * n_out * 9 + n_out + 2 * n_out  # convolution, batch norm
-    expected += (4 * 4 * 512 + 1) * 1024 + (1024 + 1) * 512 + (512 + 1) * 40
-    network = build_network("uab_cnn", 40, 64, 64, 0.5, "none")
-    assert count_parameters(network) == expected
-    with pytest.raises(FacetError, match="at least 16 pixels"):
-        build_network("uab_cnn", 40, 15, 64, 0.5, "none")
-
-
-@pytest.mark.parametrize("name", sorted(NETWORKS))
-def test_networks_give_a_logit_per_attribute(name: str) -> None:
-    network = build_network(name, 5, 64, 48, 0.2, "none").eval()
-    images = torch.randint(0, 256, (2, 64, 48, 3), dtype=torch.uint8)
-    assert network(normalise(images, name)).shape == (2, 5)
-
-
-def test_imagenet_weights_come_from_the_package() -> None:
-    network = build_network("efficientnet_lite0", 40, 112, 112, 0.2, "imagenet")
-    stem = network.state_dict()["conv_stem.weight"]
-    torch.manual_seed(0)
-    plain = build_network("efficientnet_lite0", 40, 112, 112, 0.2, "none")
-    assert not torch.equal(stem, plain.state_dict()["conv_stem.weight"])
-    assert network.state_dict()["bn1.running_var"].std() > 0.01  # statistics of a trained network
-
-
-def test_imagenet_weights_that_cannot_be_fetched(monkeypatch: pytest.MonkeyPatch) -> None:
-    from urllib.error import URLError
-
-    def refuse(*args: Any, **kwargs: Any) -> Any:
-        raise URLError("no route to host")
-
-    monkeypatch.setattr("torch.hub.download_url_to_file", refuse)
-    monkeypatch.setattr("torch.hub.get_dir", lambda: "nowhere")
-    with pytest.raises(FacetError, match=r"put that file into .*checkpoints"):
-        build_network("mobilenet_v2", 40, 64, 64, 0.2, "imagenet")
-
-
-def test_weights_of_another_shape(tmp_path: Path) -> None:
-    from safetensors.torch import save_file
-
-    state = build_network("uab_cnn", 4, 16, 16, 0.5, "none").state_dict()
-    save_file({k: v.contiguous() for k, v in state.items()}, tmp_path / "w.safetensors")
-    network = build_network("uab_cnn", 6, 16, 16, 0.5, tmp_path / "w.safetensors")
-    assert torch.equal(network.state_dict()["dense.0.bias"], state["dense.0.bias"])
-    with pytest.raises(FacetError, match=r"dense\.0\.weight: expected"):
-        build_network("uab_cnn", 4, 32, 32, 0.5, tmp_path / "w.safetensors")
-    (tmp_path / "bad.safetensors").write_bytes(b"no")
-    with pytest.raises(FacetError, match=r"expected a \.safetensors file"):
-        build_network("uab_cnn", 4, 16, 16, 0.5, tmp_path / "bad.safetensors")
-
-
 def test_order_and_flips_are_functions_of_seed_and_epoch() -> None:
     params = make_params(flip=0.5)
     order, flips = draw_epoch(1000, params, 2)
@@ -354,15 +264,6 @@ def test_flip_mirrors_single_images() -> None:
     flipped = flip_images(images, torch.tensor([False, True]))
     assert torch.equal(flipped[0], images[0])
     assert np.array_equal(flipped[1].numpy(), images[1].numpy()[:, :, ::-1])
-
-
-def test_pixels_are_normalised_per_channel() -> None:
-    images = torch.tensor([[[[0, 127, 255]]]], dtype=torch.uint8)
-    lite = normalise(images, "efficientnet_lite0").flatten()
-    assert lite.tolist() == pytest.approx([-127 / 128, 0, 1])
-    imagenet = normalise(images, "mobilenet_v2").flatten()
-    expected = [(0 - 0.485) / 0.229, (127 / 255 - 0.456) / 0.224, (1 - 0.406) / 0.225]
-    assert imagenet.tolist() == pytest.approx(expected, abs=1e-5)
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="a CUDA device is there")

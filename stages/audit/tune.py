@@ -14,10 +14,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.nn.functional import binary_cross_entropy_with_logits
 
 from stages.audit.backbone import Backbone, load_backbone
 from stages.audit.features import iter_pixels
-from stages.common.losses import bce
+from stages.common.losses import masked_mean
 from stages.common.params import AuditParams
 from stages.common.progress import track
 
@@ -129,8 +130,9 @@ def fit_fold(
                 x = torch.where(flips.to(x.device)[:, None, None, None], x.flip(3), x)
                 y, mask = (torch.from_numpy(table[batch]).float() for table in (labels, known))
                 optimizer.zero_grad()
-                loss = bce(network(x), y.to(x.device), mask.to(x.device))
-                loss.backward()
+                logits, y = network(x), y.to(x.device)
+                losses = binary_cross_entropy_with_logits(logits, y, reduction="none")
+                masked_mean(losses, mask.to(x.device)).backward()
                 optimizer.step()
                 schedule.step()
         return network.eval(), backbone

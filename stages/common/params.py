@@ -15,6 +15,7 @@ Share = Annotated[float, Field(ge=0.0, le=0.25)]
 Pixels = Annotated[int, Field(ge=16, le=2048)]
 Bits = Annotated[int, Field(ge=0, le=20)]
 Count = Annotated[int, Field(ge=1)]
+Channels = Annotated[int, Field(ge=1, le=4096)]
 FileName = Annotated[str, Field(pattern=r"^[\w-][\w.-]*$")]
 DriveId = Annotated[str, Field(pattern=r"^[\w-]+$")]
 Address = Annotated[str, Field(pattern=r"^https?://\S+$")]
@@ -189,26 +190,57 @@ class PrepareParams(Section):
         return self
 
 
+#: Values of `train.weights` that are no file.
+NAMED_WEIGHTS = ("none", "imagenet", "imagenet_v1")
+#: The networks whose convolutions' channels are free; they have no ImageNet weights.
+CNNS = ("celebmodel_cnn", "comp3419_cnn", "uab_cnn")
+
+
 class TrainParams(Section):
     """The network and how it learns."""
 
-    network: Literal["efficientnet_lite0", "uab_cnn", "mobilenet_v2"]
+    network: Annotated[str, Field(pattern=r"^(timm:)?[a-z0-9][a-zA-Z0-9_.]*$")]
+    channels: Annotated[list[Channels], Field(min_length=1, max_length=8)] | None
+    head: Literal["linear", "separate", "trunk"]
+    head_input: Literal["features", "classes"]
+    head_width: Annotated[int, Field(ge=1, le=4096)]
+    head_dropout: Annotated[float, Field(ge=0.0, lt=1.0)]
+    trunk_width: Annotated[int, Field(ge=1, le=4096)]
     weights: Annotated[str, Field(min_length=1)]
+    freeze: list[Annotated[str, Field(pattern=r"^[\w.]+$")]]
     dropout: Annotated[float, Field(ge=0.0, lt=1.0)]
-    loss: Literal["bce", "focal"]
+    loss: Literal["bce", "focal", "sigmoid_focal", "asymmetric"]
+    reduction: Literal["mean", "sum"]
     focal_gamma: Annotated[float, Field(ge=0.0, le=10.0)]
     focal_alpha: Annotated[float, Field(gt=0.0, le=1.0)]
+    asymmetric_gamma_positive: Annotated[float, Field(ge=0.0, le=10.0)]
+    asymmetric_gamma_negative: Annotated[float, Field(ge=0.0, le=10.0)]
+    asymmetric_margin: Annotated[float, Field(ge=0.0, lt=1.0)]
+    label_smoothing: Annotated[float, Field(ge=0.0, lt=1.0)]
+    class_weights: Literal["none", "effective", "prevalence"]
+    effective_beta: Annotated[float, Field(gt=0.0, lt=1.0)]
     optimizer: Literal["sgd", "adam", "adamw"]
     lr: Annotated[float, Field(gt=0.0, le=10.0)]
+    layer_decay: Annotated[float, Field(gt=0.0, le=1.0)]
     momentum: Annotated[float, Field(ge=0.0, lt=1.0)]
+    nesterov: bool
     weight_decay: Annotated[float, Field(ge=0.0, le=1.0)]
-    schedule: Literal["constant", "cyclic", "one_cycle", "cosine", "plateau"]
+    decay_norms: bool
+    clip_norm: Annotated[float, Field(gt=0.0)] | None
+    ema_decay: Annotated[float, Field(ge=0.0, lt=1.0)]
+    schedule: Literal["constant", "cyclic", "one_cycle", "cosine", "plateau", "step"]
     warmup_epochs: Annotated[float, Field(ge=0.0)]
+    plateau_on: Literal["loss", "accuracy"]
     plateau_factor: Annotated[float, Field(gt=0.0, lt=1.0)]
     plateau_patience: Annotated[int, Field(ge=0)]
+    step_epochs: Annotated[int, Field(ge=1)]
+    step_factor: Annotated[float, Field(gt=0.0, lt=1.0)]
     batch_size: Annotated[int, Field(ge=2)]
+    accumulate: Annotated[int, Field(ge=1, le=1024)]
     n_epochs: Annotated[int, Field(ge=1, le=10_000)]
     patience: Annotated[int, Field(ge=1)] | None
+    patience_on: Literal["accuracy", "loss", "either"]
+    patience_from_epoch: Annotated[int, Field(ge=0)]
     flip: Annotated[float, Field(ge=0.0, le=1.0)]
     precision: Literal["fp32", "bf16"]
     device: Literal["auto", "cpu", "cuda"]
@@ -216,20 +248,55 @@ class TrainParams(Section):
 
     @model_validator(mode="after")
     def check_weights(self) -> Self:
-        """`weights` is none, imagenet or a file; some combinations cannot work."""
-        if self.weights not in ("none", "imagenet") and not resolve_path(self.weights).is_file():
+        """`weights` is none, imagenet, imagenet_v1 or a file; the plain CNNs have no ImageNet."""
+        if self.weights not in NAMED_WEIGHTS and not resolve_path(self.weights).is_file():
             raise ValueError(
-                "train.weights: expected none, imagenet or an existing .safetensors file; "
-                f"got '{self.weights}'"
+                "train.weights: expected none, imagenet, imagenet_v1 or an existing .safetensors "
+                f"file; got '{self.weights}'"
             )
+        if self.network in CNNS and self.weights.startswith("imagenet"):
+            raise ValueError(
+                f"train.weights: expected none or a file, as {self.network} has no ImageNet "
+                f"weights; got {self.weights}"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def check_network(self) -> Self:
+        """Channels are the plain CNNs'; only a head of its own layers reads classes."""
+        if self.channels is not None and self.network not in CNNS:
+            raise ValueError(
+                f"train.channels: expected null, as train.network is {self.network} and none of "
+                f"{', '.join(CNNS)}; got {self.channels}"
+            )
+        if self.head_input == "classes" and self.head == "linear":
+            raise ValueError(
+                "train.head_input: expected features, as train.head is linear; got classes"
+            )
+        if self.head_input == "classes" and self.network in (*CNNS, "devarashs_cnn_rnn"):
+            raise ValueError(
+                f"train.head_input: expected features, as {self.network} has no ImageNet outputs "
+                "to keep; got classes"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def check_learning(self) -> Self:
+        """A warm-up ends, momentum is there to look ahead with, alpha leaves both labels a loss."""
         if self.warmup_epochs >= self.n_epochs:
             raise ValueError(
                 f"train.warmup_epochs: expected less than train.n_epochs ({self.n_epochs}); "
                 f"got {self.warmup_epochs}"
             )
-        if self.network == "uab_cnn" and self.weights == "imagenet":
+        if self.nesterov and (self.optimizer != "sgd" or self.momentum == 0):
             raise ValueError(
-                "train.weights: expected none or a file, as uab_cnn has no ImageNet weights"
+                "train.nesterov: expected false, unless train.optimizer is sgd with a "
+                "train.momentum above 0; got true"
+            )
+        if self.loss == "sigmoid_focal" and self.focal_alpha == 1:
+            raise ValueError(
+                "train.focal_alpha: expected less than 1, as sigmoid_focal weighs label 0 by "
+                f"1 - alpha; got {self.focal_alpha}"
             )
         return self
 

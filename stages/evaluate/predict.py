@@ -9,7 +9,7 @@ from torch import nn
 
 from stages.common.errors import FacetError
 from stages.common.files import hash_file, read_json
-from stages.common.networks import NETWORKS, build_network, normalise, read_weights
+from stages.common.networks import build_network, normalise, read_structure, read_weights
 from stages.common.progress import track
 
 
@@ -24,12 +24,15 @@ def load_model(folder: Path) -> tuple[nn.Module, dict[str, Any]]:
     state = read_weights(path)
     if (got := hash_file(path)) != model["weights_sha256"]:
         raise FacetError(f"{path}: expected SHA-256 {model['weights_sha256']}; got {got}")
-    if model["network"] not in NETWORKS:
-        raise FacetError(
-            f"{folder}: expected a network of {sorted(NETWORKS)}; got {model['network']}"
-        )
-    height, width = model["height_px"], model["width_px"]
-    network = build_network(model["network"], len(model["attributes"]), height, width, 0.0, "none")
+    network = build_network(
+        model["network"],
+        len(model["attributes"]),
+        model["height_px"],
+        model["width_px"],
+        dropout=0.0,
+        weights="none",
+        **read_structure(model["train"]),
+    )
     network.load_state_dict(state)
     return network.eval(), model
 

@@ -16,7 +16,7 @@ from stages.common.params import TrainParams, project_root
 log = logging.getLogger(__name__)
 
 #: The code that decides what a step computes; a change of it makes a checkpoint stale.
-CODE = ("train/*.py", "common/networks.py", "common/losses.py", "common/shards.py")
+CODE = ("train/*.py", "common/networks/*.py", "common/losses.py", "common/shards.py")
 
 
 def training_key(params: TrainParams, prepare_sha256: str) -> str:

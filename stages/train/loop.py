@@ -13,14 +13,16 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from stages.common.errors import FacetError
-from stages.common.losses import bce, focal
+from stages.common.losses import compute_loss, weigh_classes
 from stages.common.metrics import count_confusion, mean_defined, score_confusion
 from stages.common.networks import normalise
 from stages.common.params import TrainParams
 from stages.common.progress import make_progress
 from stages.common.shards import PixelSet
 from stages.train.checkpoint import Checkpoint
-from stages.train.optim import build_optimizer, build_schedule
+from stages.train.layers import set_training
+from stages.train.optim import build_optimizer, build_schedule, judge_epoch
+from stages.train.stopping import should_stop
 
 log = logging.getLogger(__name__)
 
@@ -110,6 +112,8 @@ def fit(
     bare_optimizer = build_optimizer(network, params)
     schedule = build_schedule(bare_optimizer, params, n_steps)
     model, optimizer = fabric.setup(network, bare_optimizer)
+    factors = weigh_classes(seen.labels, seen.mask, params)
+    factors = None if factors is None else fabric.to_device(factors)
     history: list[Epoch] = []
     best: dict[str, Tensor] = copy_weights(network)
     best_epoch = 0
@@ -125,13 +129,14 @@ def fit(
         task = progress.add_task("train", total=params.n_epochs * n_steps, note="")
         progress.advance(task, len(history) * n_steps)
         for epoch in range(len(history) + 1, params.n_epochs + 1):
-            if params.patience is not None and len(history) - best_epoch >= params.patience:
+            if should_stop(history, params):
                 log.info("train: no better epoch in %d, stopping early", params.patience)
                 break
             start = time.perf_counter()
             order, flips = draw_epoch(n_images, params, epoch)
             order, flips = order.to(seen.images_u8.device), flips.to(seen.images_u8.device)
             model.train()
+            set_training(network, params.freeze)
             total = torch.zeros((), device=fabric.device)  # no wait for the GPU per step
             lr = bare_optimizer.param_groups[0]["lr"]
             for step in range(n_steps):
@@ -142,7 +147,7 @@ def fit(
                 mask = fabric.to_device(seen.mask[rows])
                 optimizer.zero_grad()
                 try:
-                    loss = compute_loss(model(images), labels, mask, params)
+                    loss = compute_loss(model(images), labels, mask, params, factors)
                     fabric.backward(loss)
                 except torch.cuda.OutOfMemoryError:
                     raise FacetError(
@@ -162,9 +167,9 @@ def fit(
                     f"lower rate than {params.lr:g}; the checkpoint keeps epoch {best_epoch}"
                 )
             rate = n_steps * batch_size / (time.perf_counter() - start)
-            valid_loss, valid_accuracy = validate(model, held, params, fabric)
+            valid_loss, valid_accuracy = validate(model, held, params, fabric, factors)
             if params.schedule == "plateau":
-                schedule.step(valid_loss if math.isfinite(valid_loss) else train_loss)
+                schedule.step(judge_epoch(params, train_loss, valid_loss, valid_accuracy))
             history.append(Epoch(epoch, lr, train_loss, valid_loss, valid_accuracy, rate))
             previous = history[best_epoch - 1].valid_accuracy if best_epoch else -math.inf
             if math.isnan(valid_accuracy) or valid_accuracy > previous:
@@ -207,17 +212,13 @@ def flip_images(images: Tensor, flips: Tensor) -> Tensor:
     return torch.where(flips[:, None, None, None], images.flip(3), images)
 
 
-def compute_loss(logits: Tensor, labels: Tensor, mask: Tensor, params: TrainParams) -> Tensor:
-    """The loss that `train.loss` names, over known labels."""
-    logits = logits.float()
-    if params.loss == "focal":
-        return focal(logits, labels, mask, params.focal_gamma, params.focal_alpha)
-    return bce(logits, labels, mask)
-
-
 @torch.inference_mode()
 def validate(
-    model: nn.Module, held: DeviceData, params: TrainParams, fabric: Fabric
+    model: nn.Module,
+    held: DeviceData,
+    params: TrainParams,
+    fabric: Fabric,
+    factors: Tensor | None,
 ) -> tuple[float, float]:
     """Loss over known labels and mean accuracy at 0.5, which is NaN without known labels."""
     model.eval()
@@ -227,7 +228,7 @@ def validate(
     ]
     logits = torch.cat(parts)
     labels, mask = fabric.to_device(held.labels), fabric.to_device(held.mask)
-    loss = compute_loss(logits, labels, mask, params).item()
+    loss = compute_loss(logits, labels, mask, params, factors).item()
     confusion = count_confusion(
         (logits > 0).cpu().numpy(), held.labels.cpu().numpy(), held.mask.cpu().numpy() > 0
     )

@@ -18,11 +18,17 @@ from stages.common.files import (
     write_text,
 )
 from stages.common.metrics import majority_accuracy, majority_class, mean_defined
-from stages.common.networks import NETWORKS, build_network, count_parameters
-from stages.common.params import TrainParams, read_yaml, resolve_path
+from stages.common.networks import (
+    build_network,
+    count_parameters,
+    find_kind,
+    read_structure,
+)
+from stages.common.params import NAMED_WEIGHTS, TrainParams, read_yaml, resolve_path
 from stages.common.shards import read_partition
 from stages.common.tracking import start_training
 from stages.train.checkpoint import Checkpoint, training_key
+from stages.train.layers import freeze_layers
 from stages.train.loop import Epoch, fit, make_fabric
 
 log = logging.getLogger(__name__)
@@ -35,6 +41,7 @@ def run(params: TrainParams, prepare: Path, out: Path, reports: Path) -> str:
         FacetError: a set without training or validation images, weights that do not fit, a loss
             that is not finite, not enough memory.
     """
+    kind = find_kind(params.network)  # an unknown name is refused before anything is read
     manifest = read_manifest(prepare)
     check_partitions(prepare, manifest["n_by_partition"])
     data_hash = hash_file(prepare / MANIFEST)
@@ -50,8 +57,10 @@ def run(params: TrainParams, prepare: Path, out: Path, reports: Path) -> str:
         manifest["height_px"],
         manifest["width_px"],
         params.dropout,
-        weights if weights in ("none", "imagenet") else resolve_path(weights),
+        weights if weights in NAMED_WEIGHTS else resolve_path(weights),
+        **read_structure(params.model_dump()),
     )
+    freeze_layers(network, params.freeze)
     majority = majority_class(train.labels, train.mask)
     valid_majority = mean_defined(majority_accuracy(majority, valid.labels, valid.mask))
     whole = (
@@ -82,8 +91,8 @@ def run(params: TrainParams, prepare: Path, out: Path, reports: Path) -> str:
                     "height_px": manifest["height_px"],
                     "width_px": manifest["width_px"],
                     "crop_px": manifest["crop_px"],
-                    "mean": list(NETWORKS[params.network].mean),
-                    "std": list(NETWORKS[params.network].std),
+                    "mean": list(kind.mean),
+                    "std": list(kind.std),
                     "threshold": 0.5,
                     "majority_class": majority.tolist(),
                     "n_parameters": count_parameters(network),
