@@ -153,6 +153,11 @@ TRAIN = load_params(SHIPPED).train
             id="CNN without the first ImageNet weights",
         ),
         pytest.param(
+            {"weights": "none", "freeze": ["conv_stem"]},
+            "train.freeze: expected [], as train.weights is none",
+            id="frozen at random",
+        ),
+        pytest.param(
             {"loss": "sigmoid_focal", "focal_alpha": 1.0},
             "train.focal_alpha: expected less than 1",
             id="label 0 without a loss",

@@ -9,6 +9,7 @@ import torch
 from stages.common.errors import FacetError
 from stages.common.files import read_json, write_manifest
 from stages.common.metrics import count_confusion, mean_defined, score_confusion
+from stages.common.networks import build_network, read_weights
 from stages.common.params import TrainParams, load_params
 from stages.common.shards import ShardWriter, read_partition, shard_schema
 from stages.evaluate.predict import load_model, predict
@@ -107,9 +108,7 @@ def test_model_json_names_the_data_and_its_majority(prepare: Path, tmp_path: Pat
     "changes",
     [
         pytest.param({"channels": [8, 12], "class_weights": "effective"}, id="free channels"),
-        pytest.param(
-            {"network": "timm:test_resnet", "freeze": ["conv1"], "loss": "asymmetric"}, id="timm"
-        ),
+        pytest.param({"network": "timm:test_resnet", "loss": "asymmetric"}, id="timm"),
         pytest.param(
             {
                 "network": "timm:test_resnet",
@@ -144,6 +143,17 @@ def test_a_model_is_built_again_from_its_folder(
     accuracy = mean_defined(score_confusion(confusion)["accuracy"])
     summary = read_json(tmp_path / "reports" / "summary.json")
     assert accuracy == pytest.approx(summary["valid_accuracy"], abs=1e-6)
+
+
+def test_frozen_parts_leave_training_as_they_came(prepare: Path, tmp_path: Path) -> None:
+    changes = {"network": "efficientnet_lite0", "weights": "imagenet"}
+    train(prepare, tmp_path, make_params(n_epochs=1, freeze=["conv_stem", "bn1"], **changes))
+    ours = read_weights(tmp_path / "train" / "model" / "weights.safetensors")
+    theirs = build_network("efficientnet_lite0", 4, 16, 16, 0.2, "imagenet").state_dict()
+    same = {name for name in ours if ours[name].equal(theirs[name])}
+    assert {name for name in ours if name.startswith(("conv_stem.", "bn1."))} <= same
+    assert "blocks.0.0.conv_dw.weight" not in same
+    assert "blocks.0.0.bn1.running_mean" not in same
 
 
 def test_two_runs_give_the_same_bytes(prepare: Path, tmp_path: Path) -> None:

@@ -262,6 +262,16 @@ class TrainParams(Section):
         return self
 
     @model_validator(mode="after")
+    def check_freeze(self) -> Self:
+        """What is frozen at random never learns anything."""
+        if self.freeze and self.weights == "none":
+            raise ValueError(
+                "train.freeze: expected [], as train.weights is none and parts that begin at "
+                f"random have to learn; got {self.freeze}"
+            )
+        return self
+
+    @model_validator(mode="after")
     def check_network(self) -> Self:
         """Channels are the plain CNNs'; only a head of its own layers reads classes."""
         if self.channels is not None and self.network not in CNNS:
