@@ -84,6 +84,17 @@ def test_whole_number_for_a_float(tmp_path: Path) -> None:
         pytest.param("    valid: 0.1 ", "    valid: 0.5 ", "download.split.valid", id="split"),
         pytest.param("valid: null             # null", "valid: 1 # null", "resplit", id="resplit"),
         pytest.param("attributes: all ", "attributes: [Male, Male] ", "once", id="twice"),
+        pytest.param("balance: [] ", "balance: [a, a] ", "train.balance", id="balanced twice"),
+        pytest.param("    flip: 0.5", "    flip: 1.5", "train.augment.flip", id="probability"),
+        pytest.param("erase_min_px: 49", "erase_min_px: 80", "at most", id="boxes' sizes"),
+        pytest.param(
+            "jitter: 0.0             # probability of a colour jitter\n    brightness: 0.2         "
+            "# jitter: largest change of the factor from 1; contrast, saturation too\n    "
+            "contrast: 0.2",
+            "jitter: 0.5\n    brightness: 0.0\n    contrast: 0.0",
+            "train.augment.jitter: expected 0, as brightness",
+            id="a jitter of nothing",
+        ),
         pytest.param("warmup_epochs: 0.5", "warmup_epochs: 3", "warmup", id="warm-up too long"),
         pytest.param("network: efficientnet_lite0", "network: a b", "train.network", id="no name"),
         pytest.param(

@@ -1,4 +1,5 @@
 import hashlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,8 @@ from stages.common.networks import build_network, read_weights
 from stages.common.params import TrainParams, load_params
 from stages.common.shards import ShardWriter, read_partition, shard_schema
 from stages.evaluate.predict import load_model, predict
-from stages.train import loop
 from stages.train.checkpoint import Checkpoint, training_key
-from stages.train.loop import draw_epoch, flip_images
+from stages.train.feed import Batch, Feed
 from stages.train.run import run
 from tests.official_files import draw_pixels, folder_bytes
 
@@ -26,7 +26,9 @@ N_BY_PARTITION = {"train": 96, "valid": 32, "test": 16}
 
 def make_params(**changes: Any) -> TrainParams:
     small = {"network": "uab_cnn", "weights": "none", "batch_size": 16, "n_epochs": 3}
-    return TrainParams.model_validate({**SHIPPED.model_dump(), **small, **changes})
+    values = {**SHIPPED.model_dump(), **small, **changes}
+    values["augment"] = {**SHIPPED.augment.model_dump(), **changes.get("augment", {})}
+    return TrainParams.model_validate(values)
 
 
 @pytest.fixture(scope="module")
@@ -89,6 +91,21 @@ def test_sets_without_a_partition_are_refused_before_anything_is_read(
     write_manifest(prepare, {"n_by_partition": counts})  # no shards, not even attributes
     with pytest.raises(FacetError, match=expected):
         train(prepare, tmp_path, make_params())
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        pytest.param({"balance": ["Smile"]}, r"train\.balance: .* got Smile", id="attribute"),
+        pytest.param({"augment": {"erase": 0.1}}, r"erase_max_px: expected at most 16", id="box"),
+    ],
+)
+def test_what_does_not_fit_the_set_is_refused_before_training(
+    prepare: Path, tmp_path: Path, changes: dict[str, Any], expected: str
+) -> None:
+    with pytest.raises(FacetError, match=expected):
+        train(prepare, tmp_path, make_params(**changes))
+    assert not (tmp_path / ".facet").exists()  # no checkpoint was opened
 
 
 def test_model_json_names_the_data_and_its_majority(prepare: Path, tmp_path: Path) -> None:
@@ -173,30 +190,60 @@ class Killed(BaseException):
     """Stands for a signal: no `except Exception` may catch it."""
 
 
-@pytest.mark.parametrize("schedule", ["one_cycle", "plateau", "cosine"])
+#: Everything that chance decides, on pictures of 16 pixels.
+EVERYTHING = {
+    "crop_padding_px": 2,
+    "affine": 0.5,
+    "jitter": 0.5,
+    "saturation": 0.2,
+    "hue": 0.1,
+    "fancy_pca": 0.1,
+    "noise": 4.0,
+    "erase": 0.3,
+    "erase_min_px": 2,
+    "erase_max_px": 6,
+    "mixup_alpha": 0.2,
+    "cutmix_alpha": 1.0,
+}
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        pytest.param({"schedule": "one_cycle"}, id="one cycle"),
+        pytest.param({"schedule": "plateau"}, id="plateau"),
+        pytest.param({"schedule": "cosine"}, id="cosine"),
+        pytest.param({"augment": EVERYTHING}, id="every augmentation"),
+        pytest.param({"balance": ["quadrant_1"]}, id="balanced"),
+        pytest.param({"memory": "stream", "stream_images": 40}, id="streamed"),
+    ],
+)
 def test_a_killed_run_resumes_to_the_same_bytes(
-    prepare: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, schedule: str
+    prepare: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any]
 ) -> None:
-    params = make_params(schedule=schedule, dropout=0.3)
+    params = make_params(dropout=0.3, **changes)
+    shown: dict[str, list[tuple[int, bytes]]] = {"a": [], "b": []}
+    run_name, feed_epoch = "a", Feed.epoch
+
+    def note_and_die(self: Feed, epoch: int) -> Iterator[Batch]:
+        for step, batch in enumerate(feed_epoch(self, epoch)):
+            if run_name == "killed" and (epoch, step) == (3, 2):
+                raise Killed
+            if run_name in shown:
+                shown[run_name].append((epoch, batch.images.numpy().tobytes()))
+            yield batch
+
+    monkeypatch.setattr(Feed, "epoch", note_and_die)
     undisturbed = train(prepare, tmp_path / "a", params)
-    seen: list[int] = []
-
-    def draw_and_die(n_images: int, params: TrainParams, epoch: int) -> Any:
-        if epoch == 3:
-            raise Killed
-        return draw_epoch(n_images, params, epoch)
-
-    def draw_and_note(n_images: int, params: TrainParams, epoch: int) -> Any:
-        seen.append(epoch)
-        return draw_epoch(n_images, params, epoch)
-
-    monkeypatch.setattr(loop, "draw_epoch", draw_and_die)
+    run_name = "killed"
     with pytest.raises(Killed):
         train(prepare, tmp_path / "b", params)
     assert folder_bytes(tmp_path / "b") == {}
-    monkeypatch.setattr(loop, "draw_epoch", draw_and_note)
+    run_name = "b"
     assert train(prepare, tmp_path / "b", params) == undisturbed
-    assert seen == [3]
+    third = [(epoch, images) for epoch, images in shown["a"] if epoch == 3]
+    assert len(third) == 6
+    assert shown["b"] == third  # the same pictures, bit for bit, and no others
     assert not list((tmp_path / ".facet").rglob("*.pt"))
 
 
@@ -254,26 +301,6 @@ def test_the_best_epoch_is_kept(prepare: Path, tmp_path: Path) -> None:
     accuracies = [float(line.split(",")[4]) for line in lines[1:]]
     best = read_json(tmp_path / "reports" / "summary.json")["best_epoch"]
     assert best == 1 + accuracies.index(max(accuracies))
-
-
-def test_order_and_flips_are_functions_of_seed_and_epoch() -> None:
-    params = make_params(flip=0.5)
-    order, flips = draw_epoch(1000, params, 2)
-    again = draw_epoch(1000, params, 2)
-    assert torch.equal(order, again[0])
-    assert torch.equal(flips, again[1])
-    assert not torch.equal(order, draw_epoch(1000, params, 3)[0])
-    assert sorted(order.tolist()) == list(range(1000))
-    assert 420 < int(flips.sum()) < 580
-    assert not draw_epoch(1000, make_params(flip=0.0), 1)[1].any()
-    assert draw_epoch(1000, make_params(flip=1.0), 1)[1].all()
-
-
-def test_flip_mirrors_single_images() -> None:
-    images = torch.arange(2 * 3 * 2 * 4).reshape(2, 3, 2, 4).float()
-    flipped = flip_images(images, torch.tensor([False, True]))
-    assert torch.equal(flipped[0], images[0])
-    assert np.array_equal(flipped[1].numpy(), images[1].numpy()[:, :, ::-1])
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="a CUDA device is there")

@@ -63,7 +63,8 @@ def run_guarded(main: Callable[[], str]) -> None:
     except ModuleNotFoundError as error:
         sys.exit(NO_FACET.format(python=sys.executable, missing=error.name))
     try:
-        print(main())
+        if line := main():  # none of a process that only helps another
+            print(line)
     except FacetError as error:
         sys.exit(f"facet: {error}")
     except ModuleNotFoundError as error:

@@ -14,9 +14,17 @@ from torch import Tensor
 
 from stages.common.params import TrainParams
 
+#: Below any count that is not 0, a process's share of one included.
+TINY = 1e-6
+
 
 def compute_loss(
-    logits: Tensor, labels: Tensor, mask: Tensor, params: TrainParams, factors: Tensor | None = None
+    logits: Tensor,
+    labels: Tensor,
+    mask: Tensor,
+    params: TrainParams,
+    factors: Tensor | None = None,
+    known: Tensor | None = None,
 ) -> Tensor:
     """The loss that `train` names; a scalar in float32, or in float64 if the logits are.
 
@@ -29,6 +37,8 @@ def compute_loss(
         mask: (N, A) float, 1 where the label is known.
         params: Names and constants of the loss.
         factors: (2, A) from weigh_classes, on label 0's and label 1's losses.
+        known: (A,) known labels of each attribute that the loss is divided by; None = those of
+            mask. Of several processes: their mean, so that the mean of the losses is that of all.
     """
     logits = logits if logits.dtype == torch.float64 else logits.float()
     if params.label_smoothing:
@@ -40,9 +50,8 @@ def compute_loss(
         if factors is not None:
             positive, negative = factors[1] * positive, factors[0] * negative
         losses = labels * positive + (1 - labels) * negative
-    if params.reduction == "sum":
-        return masked_sum(losses, mask)
-    return masked_mean(losses, mask)
+    reduce = masked_sum if params.reduction == "sum" else masked_mean
+    return reduce(losses, mask, known)
 
 
 def _find_terms(logits: Tensor, params: TrainParams) -> tuple[Tensor, Tensor]:
@@ -98,17 +107,19 @@ def asymmetric_terms(
     return torch.exp(-gamma_positive * negative) * positive, focus * -log_rest
 
 
-def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
+def masked_mean(values: Tensor, mask: Tensor, known: Tensor | None = None) -> Tensor:
     """Mean of values (N, A) where mask (N, A) is 1; 0 where no label is known."""
-    return (values * mask).sum() / mask.sum().clamp(min=1)
+    known = mask.sum(0) if known is None else known
+    return (values * mask).sum() / known.sum().clamp(min=TINY)
 
 
-def masked_sum(values: Tensor, mask: Tensor) -> Tensor:
+def masked_sum(values: Tensor, mask: Tensor, known: Tensor | None = None) -> Tensor:
     """Sum over attributes of the mean over their known labels; (N, A) each, as kkaryl sums heads.
 
     An attribute without a known label counts 0.
     """
-    return ((values * mask).sum(0) / mask.sum(0).clamp(min=1)).sum()
+    known = mask.sum(0) if known is None else known
+    return ((values * mask).sum(0) / known.clamp(min=TINY)).sum()
 
 
 def weigh_classes(labels: Tensor, mask: Tensor, params: TrainParams) -> Tensor | None:

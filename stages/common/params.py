@@ -190,6 +190,49 @@ class PrepareParams(Section):
         return self
 
 
+class AugmentParams(Section):
+    """How training images are changed; what is 0 is off."""
+
+    flip: Annotated[float, Field(ge=0.0, le=1.0)]
+    crop_padding_px: Annotated[int, Field(ge=0, le=256)]
+    border: Literal["reflect", "black"]
+    affine: Annotated[float, Field(ge=0.0, le=1.0)]
+    shift: Annotated[float, Field(ge=0.0, le=0.5)]
+    scale: Annotated[float, Field(ge=0.0, le=0.9)]
+    rotate_deg: Annotated[float, Field(ge=0.0, le=180.0)]
+    jitter: Annotated[float, Field(ge=0.0, le=1.0)]
+    brightness: Annotated[float, Field(ge=0.0, le=1.0)]
+    contrast: Annotated[float, Field(ge=0.0, le=1.0)]
+    saturation: Annotated[float, Field(ge=0.0, le=1.0)]
+    hue: Annotated[float, Field(ge=0.0, le=0.5)]
+    fancy_pca: Annotated[float, Field(ge=0.0, le=10.0)]
+    noise: Annotated[float, Field(ge=0.0, le=255.0)]
+    erase: Annotated[float, Field(ge=0.0, le=1.0)]
+    erase_min_px: Annotated[int, Field(ge=1, le=2048)]
+    erase_max_px: Annotated[int, Field(ge=1, le=2048)]
+    mixup_alpha: Annotated[float, Field(ge=0.0, le=100.0)]
+    cutmix_alpha: Annotated[float, Field(ge=0.0, le=100.0)]
+
+    @model_validator(mode="after")
+    def check_sense(self) -> Self:
+        """What is switched on changes something."""
+        if self.erase_min_px > self.erase_max_px:
+            raise ValueError(
+                "train.augment.erase_min_px: expected at most train.augment.erase_max_px "
+                f"({self.erase_max_px}); got {self.erase_min_px}"
+            )
+        for name, strengths in (
+            ("affine", ("shift", "scale", "rotate_deg")),
+            ("jitter", ("brightness", "contrast", "saturation", "hue")),
+        ):
+            if getattr(self, name) > 0 and not any(getattr(self, key) for key in strengths):
+                raise ValueError(
+                    f"train.augment.{name}: expected 0, as {', '.join(strengths)} are all 0; "
+                    f"got {getattr(self, name)}"
+                )
+        return self
+
+
 #: Values of `train.weights` that are no file.
 NAMED_WEIGHTS = ("none", "imagenet", "imagenet_v1")
 #: The networks whose convolutions' channels are free; they have no ImageNet weights.
@@ -241,10 +284,23 @@ class TrainParams(Section):
     patience: Annotated[int, Field(ge=1)] | None
     patience_on: Literal["accuracy", "loss", "either"]
     patience_from_epoch: Annotated[int, Field(ge=0)]
-    flip: Annotated[float, Field(ge=0.0, le=1.0)]
+    augment: AugmentParams
+    balance: list[Annotated[str, Field(min_length=1)]]
+    memory: Literal["auto", "device", "host", "stream"]
+    stream_images: Annotated[int, Field(ge=1)]
     precision: Literal["fp32", "bf16"]
     device: Literal["auto", "cpu", "cuda"]
+    devices: Annotated[int, Field(ge=1, le=1024)]
+    n_nodes: Annotated[int, Field(ge=1, le=1024)]
+    compile: bool
     seed: Annotated[int, Field(ge=0, lt=2**32)]
+
+    @model_validator(mode="after")
+    def check_balance(self) -> Self:
+        """An attribute stands once."""
+        if len(set(self.balance)) != len(self.balance):
+            raise ValueError("train.balance: expected every attribute once")
+        return self
 
     @model_validator(mode="after")
     def check_weights(self) -> Self:
@@ -449,7 +505,11 @@ def _is_name(key: Any) -> bool:
 
 
 def _siblings(loc: tuple[Any, ...]) -> list[str]:
+    """Keys beside the one at `loc`; none where it is no place in params.yaml."""
     model: Any = Params
     for key in loc[:-1]:
-        model = model.model_fields[key].annotation
-    return list(model.model_fields)
+        field = getattr(model, "model_fields", {}).get(key)
+        if field is None:
+            return []
+        model = field.annotation
+    return list(getattr(model, "model_fields", {}))

@@ -17,7 +17,7 @@ from rich.progress import (
 Item = TypeVar("Item")
 
 
-def make_progress() -> Progress:
+def make_progress(is_shown: bool = True) -> Progress:
     """A bar with count, elapsed and remaining time on standard error; disabled off a terminal."""
     return Progress(
         TextColumn("{task.description}"),
@@ -27,7 +27,7 @@ def make_progress() -> Progress:
         TimeRemainingColumn(),
         TextColumn("{task.fields[note]}"),
         console=Console(stderr=True),
-        disable=not sys.stderr.isatty(),
+        disable=not (is_shown and sys.stderr.isatty()),
         transient=True,
     )
 

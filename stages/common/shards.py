@@ -201,6 +201,50 @@ def read_partition(prepare: Path, partition: str, pixels: bool = True) -> PixelS
     return PixelSet(image_ids, identities, image, labels, mask.astype(bool))
 
 
+class GroupReader:
+    """Reads the pixels of one partition row group by row group, in any order.
+
+    Holds no pixels, and no file open: an open one keeps what it read last. `sizes` are the images
+    of each row group, in the order of the partition's images; (height, width) is the pictures'
+    size in pixels.
+
+    Raises:
+        FacetError: the folder is incomplete or a shard has another schema.
+    """
+
+    def __init__(self, prepare: Path, partition: str) -> None:
+        manifest = read_manifest(prepare)
+        self.height, self.width = manifest["height_px"], manifest["width_px"]
+        schema = shard_schema(self.height, self.width, len(manifest["attributes"]))
+        self.sizes: list[int] = []
+        self._places: list[tuple[Path, pq.FileMetaData, int]] = []
+        for path in sorted(prepare.glob(f"{partition}-*-of-*.parquet")):
+            with pq.ParquetFile(path) as file:
+                found, metadata = file.schema_arrow, file.metadata
+            if not found.equals(schema):
+                raise FacetError(
+                    f"{path}: expected {schema.names} of {self.height}x{self.width} pixels"
+                )
+            for group in range(metadata.num_row_groups):
+                self.sizes.append(metadata.row_group(group).num_rows)
+                self._places.append((path, metadata, group))
+        self.n_images = sum(self.sizes)
+        expected = manifest["n_by_partition"][partition]
+        if self.n_images != expected:
+            raise FacetError(
+                f"{prepare}: expected {expected} images of {partition}; got {self.n_images}"
+            )
+
+    def read(self, group: int) -> np.ndarray:
+        """Pixels (n, H, W, 3) uint8 of one row group, read-only."""
+        path, metadata, index = self._places[group]
+        with pq.ParquetFile(path, metadata=metadata) as file:
+            column = file.read_row_group(index, columns=["pixels"], use_threads=False).column(0)
+        parts = [_fixed_bytes(chunk) for chunk in column.chunks]
+        pixels = parts[0] if len(parts) == 1 else np.concatenate(parts)
+        return pixels.reshape(-1, self.height, self.width, 3)
+
+
 def _fixed_lists(column: Any, n: int) -> np.ndarray:
     return column.flatten().to_numpy(zero_copy_only=False).reshape(-1, n)
 

@@ -1,10 +1,14 @@
-"""The training loop, to be read from top to bottom. Lightning Fabric gives device and precision."""
+"""The training loop, to be read from top to bottom.
+
+Lightning Fabric gives launch, precision and the averaging of gradients across processes. What it
+is fed with is in feed.py, what it minimises in common/losses.py.
+"""
 
 import logging
 import math
-import os
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -13,13 +17,14 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from stages.common.errors import FacetError
-from stages.common.losses import compute_loss, weigh_classes
+from stages.common.losses import compute_loss
 from stages.common.metrics import count_confusion, mean_defined, score_confusion
 from stages.common.networks import normalise
 from stages.common.params import TrainParams
 from stages.common.progress import make_progress
-from stages.common.shards import PixelSet
+from stages.train.averaging import WeightAverage
 from stages.train.checkpoint import Checkpoint
+from stages.train.feed import Batch, Feed, Held
 from stages.train.layers import set_training
 from stages.train.optim import build_optimizer, build_schedule, judge_epoch
 from stages.train.stopping import should_stop
@@ -56,76 +61,69 @@ class Fitted:
     history: list[Epoch]
 
 
-@dataclass(frozen=True)
-class DeviceData:
-    """A partition as tensors: images_u8 (N, H, W, 3) uint8, labels and mask (N, A) float32."""
-
-    images_u8: Tensor
-    labels: Tensor
-    mask: Tensor
-
-
-def make_fabric(params: TrainParams) -> Fabric:
-    """Choose device and precision, make every operation deterministic, seed the weights' start.
-
-    Raises:
-        FacetError: cuda is asked for and not there, or bf16 without a GPU.
-    """
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # deterministic matrix products
-    device = params.device
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    if device == "cuda" and not torch.cuda.is_available():
-        raise FacetError("train.device: expected auto or cpu, as no CUDA device is there; got cuda")
-    if params.precision == "bf16" and device == "cpu":
-        raise FacetError("train.precision: expected fp32 on a CPU; got bf16, which is for GPUs")
-    torch.use_deterministic_algorithms(True)
-    torch.manual_seed(params.seed)
-    precision = "bf16-mixed" if params.precision == "bf16" else "32-true"
-    return Fabric(accelerator=device, devices=1, precision=precision)  # type: ignore[arg-type]
-
-
 def fit(
     fabric: Fabric,
     network: nn.Module,
-    train: PixelSet,
-    valid: PixelSet,
+    feed: Feed,
+    held: Held,
     params: TrainParams,
-    checkpoint: Checkpoint,
+    factors: Tensor | None,
+    checkpoint: Checkpoint | None,
     state: dict[str, Any] | None,
     on_epoch: Callable[[Epoch], None],
 ) -> Fitted:
     """Train and return the weights of the epoch with the best mean accuracy on valid.
 
-    Order, flips and dropout are a pure function of seed and epoch, so a run that resumes from
-    `state` sees what an undisturbed one sees. A last batch that is not full is left out; the
-    order changes every epoch, so no image is left out for long. Without known labels in valid
-    the last epoch counts as best.
+    Order, augmentation and dropout are a pure function of seed and epoch, so a run that resumes
+    from `state` sees what an undisturbed one sees. A last batch that is not full is left out, and
+    so are batches that do not fill a step of `accumulate`; the order changes every epoch, so no
+    image is left out for long. Without known labels in valid the last epoch counts as best.
+
+    With several processes each takes its share of every batch, and the loss is divided by what is
+    known in the whole batch, so that the step is that of one process. Batch norms normalise by
+    their own process's share; the first process's running statistics are kept.
+
+    Args:
+        fabric: Launched.
+        network: On the CPU; its best weights are returned, it keeps the last.
+        feed: The training images.
+        held: The validation images; the first process looks at them for all.
+        params: The whole section.
+        factors: (2, A) of weigh_classes, or None.
+        checkpoint: Of the first process; None in the others.
+        state: What a checkpoint held, in every process; None to start anew.
+        on_epoch: Called by the first process after each epoch.
 
     Raises:
         FacetError: the loss is not finite, or memory does not hold a batch.
     """
-    seen, held = to_device(train, fabric), to_device(valid, fabric)
-    n_images = len(seen.labels)
-    batch_size = min(params.batch_size, n_images)
-    n_steps = n_images // batch_size
+    n_steps = feed.n_steps // params.accumulate
+    if n_steps == 0:
+        raise FacetError(
+            f"train.accumulate: expected at most the {feed.n_steps} batches of an epoch; got "
+            f"{params.accumulate}"
+        )
     bare_optimizer = build_optimizer(network, params)
     schedule = build_schedule(bare_optimizer, params, n_steps)
-    model, optimizer = fabric.setup(network, bare_optimizer)
-    factors = weigh_classes(seen.labels, seen.mask, params)
+    runner: nn.Module = network
+    if params.compile:
+        runner = torch.compile(network)  # type: ignore[assignment]
+    model, optimizer = fabric.setup(runner, bare_optimizer)
+    average = WeightAverage(network, params.ema_decay) if params.ema_decay else None
     factors = None if factors is None else fabric.to_device(factors)
     history: list[Epoch] = []
-    best: dict[str, Tensor] = copy_weights(network)
-    best_epoch = 0
+    best, best_epoch = copy_weights(network), 0
     if state is not None:
         network.load_state_dict(state["network"])
         bare_optimizer.load_state_dict(state["optimizer"])
         schedule.load_state_dict(state["schedule"])
+        if average is not None:
+            average.load_state_dict(state["average"])
         history = [Epoch(**row) for row in state["history"]]
         best, best_epoch = state["best"], state["best_epoch"]
         log.info("train: resuming after epoch %d", len(history))
 
-    with make_progress() as progress:
+    with make_progress(fabric.is_global_zero) as progress:
         task = progress.add_task("train", total=params.n_epochs * n_steps, note="")
         progress.advance(task, len(history) * n_steps)
         for epoch in range(len(history) + 1, params.n_epochs + 1):
@@ -133,117 +131,132 @@ def fit(
                 log.info("train: no better epoch in %d, stopping early", params.patience)
                 break
             start = time.perf_counter()
-            order, flips = draw_epoch(n_images, params, epoch)
-            order, flips = order.to(seen.images_u8.device), flips.to(seen.images_u8.device)
-            model.train()
+            # Dropout draws from it: the processes' parts of a batch are not dropped alike.
+            torch.manual_seed(params.seed * 1_000_003 + epoch + 7_919 * fabric.global_rank)
             set_training(network, params.freeze)
             total = torch.zeros((), device=fabric.device)  # no wait for the GPU per step
             lr = bare_optimizer.param_groups[0]["lr"]
-            for step in range(n_steps):
-                rows = order[step * batch_size : (step + 1) * batch_size]
-                images = normalise(fabric.to_device(seen.images_u8[rows]), params.network)
-                images = flip_images(images, fabric.to_device(flips[rows]))
-                labels = fabric.to_device(seen.labels[rows])
-                mask = fabric.to_device(seen.mask[rows])
-                optimizer.zero_grad()
-                try:
-                    loss = compute_loss(model(images), labels, mask, params, factors)
-                    fabric.backward(loss)
-                except torch.cuda.OutOfMemoryError:
+            try:
+                for place, batch in enumerate(feed.epoch(epoch), start=1):
+                    step, part = divmod(place, params.accumulate)
+                    if step == n_steps and part:
+                        break
+                    with fabric.no_backward_sync(model, enabled=part != 0):
+                        loss = batch_loss(model(batch.images), batch, params, factors, fabric)
+                        fabric.backward(loss / params.accumulate)
+                    total += loss.detach()
+                    if part:
+                        continue
+                    if params.clip_norm is not None:
+                        fabric.clip_gradients(
+                            model, optimizer, max_norm=params.clip_norm, error_if_nonfinite=False
+                        )
+                    optimizer.step()
+                    optimizer.zero_grad()
+                    if average is not None:
+                        average.update(network)
+                    lr = bare_optimizer.param_groups[0]["lr"]
+                    if params.schedule != "plateau":
+                        schedule.step()
+                    rate = place * feed.batch_size / (time.perf_counter() - start)
+                    progress.update(
+                        task, advance=1, note=describe_state(epoch, rate, history, best_epoch)
+                    )
+            except RuntimeError as error:
+                if isinstance(error, torch.OutOfMemoryError) or "allocate memory" in str(error):
                     raise FacetError(
-                        "train.batch_size: expected a batch that fits in the GPU's memory; "
-                        f"got {batch_size}"
+                        "train.batch_size: expected a batch that fits into memory; got "
+                        f"{feed.batch_size}"
                     ) from None
-                optimizer.step()
-                lr = bare_optimizer.param_groups[0]["lr"]
-                if params.schedule != "plateau":
-                    schedule.step()
-                total += loss.detach()
-                progress.advance(task)
-            train_loss = total.item() / n_steps
+                raise
+            n_batches = n_steps * params.accumulate
+            train_loss = average_over(fabric, total).item() / n_batches
             if not math.isfinite(train_loss):
+                kept = f"epoch {len(history)}" if history else "no epoch"
                 raise FacetError(
                     f"train.lr: expected a finite loss in epoch {epoch}; got {train_loss}. Try a "
-                    f"lower rate than {params.lr:g}; the checkpoint keeps epoch {best_epoch}"
+                    f"lower rate than {params.lr:g}; the checkpoint keeps {kept}"
                 )
-            rate = n_steps * batch_size / (time.perf_counter() - start)
-            valid_loss, valid_accuracy = validate(model, held, params, fabric, factors)
+            rate = n_batches * feed.batch_size / (time.perf_counter() - start)
+            averaged = average.applied(network) if average is not None else nullcontext()
+            with averaged:
+                judged = (math.nan, math.nan)
+                if fabric.is_global_zero:
+                    judged = validate(runner, held, params, factors, fabric)
+                valid_loss, valid_accuracy = fabric.broadcast(judged)
+                previous = history[best_epoch - 1].valid_accuracy if best_epoch else -math.inf
+                if math.isnan(valid_accuracy) or valid_accuracy > previous:
+                    best, best_epoch = copy_weights(network), epoch
             if params.schedule == "plateau":
                 schedule.step(judge_epoch(params, train_loss, valid_loss, valid_accuracy))
             history.append(Epoch(epoch, lr, train_loss, valid_loss, valid_accuracy, rate))
-            previous = history[best_epoch - 1].valid_accuracy if best_epoch else -math.inf
-            if math.isnan(valid_accuracy) or valid_accuracy > previous:
-                best, best_epoch = copy_weights(network), epoch
-            checkpoint.save(
-                {
-                    "network": copy_weights(network),
-                    "optimizer": bare_optimizer.state_dict(),
-                    "schedule": schedule.state_dict(),
-                    "history": [asdict(row) for row in history],
-                    "best": best,
-                    "best_epoch": best_epoch,
-                }
+            if checkpoint is not None:
+                checkpoint.save(
+                    {
+                        "network": copy_weights(network),
+                        "optimizer": bare_optimizer.state_dict(),
+                        "schedule": schedule.state_dict(),
+                        "average": None if average is None else average.state_dict(),
+                        "history": [asdict(row) for row in history],
+                        "best": best,
+                        "best_epoch": best_epoch,
+                    }
+                )
+            if fabric.is_global_zero:
+                on_epoch(history[-1])
+            log.info(
+                "train: epoch %d/%d: loss %.4f, valid loss %.4f, valid accuracy %.4f (best: epoch "
+                "%d), %.0f images/s",
+                *(epoch, params.n_epochs, train_loss, valid_loss, valid_accuracy, best_epoch, rate),
             )
-            on_epoch(history[-1])
-            text = (
-                f"epoch {epoch}/{params.n_epochs}: loss {train_loss:.4f}, valid loss "
-                f"{valid_loss:.4f}, valid accuracy {valid_accuracy:.4f} (best: epoch "
-                f"{best_epoch}), {rate:.0f} images/s"
-            )
-            log.info("train: %s", text)
-            progress.update(task, note=f"{rate:.0f} images/s, valid {valid_accuracy:.4f}")
     return Fitted(best, best_epoch, history)
 
 
-def draw_epoch(n_images: int, params: TrainParams, epoch: int) -> tuple[Tensor, Tensor]:
-    """Order (N,) int64 and flips (N,) bool by image index: functions of seed and epoch.
+def batch_loss(
+    logits: Tensor, batch: Batch, params: TrainParams, factors: Tensor | None, fabric: Fabric
+) -> Tensor:
+    """The loss of a batch; of a mixed one both losses, mixed by its weight."""
 
-    Also seeds the global generator, which dropout draws from.
-    """
-    generator = torch.Generator().manual_seed(params.seed * 1_000_003 + epoch)
-    order = torch.randperm(n_images, generator=generator)
-    flips = torch.rand(n_images, generator=generator) < params.flip
-    torch.manual_seed(params.seed * 1_000_003 + epoch)
-    return order, flips
+    def find(labels: Tensor, mask: Tensor) -> Tensor:
+        known = average_over(fabric, mask.sum(0)) if fabric.world_size > 1 else None
+        return compute_loss(logits, labels, mask, params, factors, known)
+
+    loss = find(batch.labels, batch.mask)
+    if batch.other_labels is None or batch.other_mask is None:
+        return loss
+    return batch.weight * loss + (1 - batch.weight) * find(batch.other_labels, batch.other_mask)
 
 
-def flip_images(images: Tensor, flips: Tensor) -> Tensor:
-    """Mirror the pictures (N, C, H, W) where flips (N,) is True."""
-    return torch.where(flips[:, None, None, None], images.flip(3), images)
+def average_over(fabric: Fabric, values: Tensor) -> Tensor:
+    """Mean of a tensor over all processes, in each of them."""
+    mean = fabric.all_reduce(values, reduce_op="mean")
+    assert isinstance(mean, Tensor)
+    return mean
 
 
 @torch.inference_mode()
 def validate(
-    model: nn.Module,
-    held: DeviceData,
-    params: TrainParams,
-    fabric: Fabric,
-    factors: Tensor | None,
+    network: nn.Module, held: Held, params: TrainParams, factors: Tensor | None, fabric: Fabric
 ) -> tuple[float, float]:
     """Loss over known labels and mean accuracy at 0.5, which is NaN without known labels."""
-    model.eval()
-    parts = [
-        model(normalise(fabric.to_device(batch), params.network)).float()
-        for batch in held.images_u8.split(VALID_BATCH)
-    ]
-    logits = torch.cat(parts)
-    labels, mask = fabric.to_device(held.labels), fabric.to_device(held.mask)
-    loss = compute_loss(logits, labels, mask, params, factors).item()
+    network.eval()
+    with fabric.autocast():
+        logits = torch.cat(
+            [network(normalise(x, params.network)).float() for x in held.batches(VALID_BATCH)]
+        )
+    loss = compute_loss(logits, held.labels, held.mask, params, factors).item()
     confusion = count_confusion(
         (logits > 0).cpu().numpy(), held.labels.cpu().numpy(), held.mask.cpu().numpy() > 0
     )
     return loss, mean_defined(score_confusion(confusion)["accuracy"])
 
 
-def to_device(part: PixelSet, fabric: Fabric) -> DeviceData:
-    """Tensors of a partition; on the GPU if the pixels fill at most half of its free memory."""
-    images = torch.from_numpy(part.pixels)
-    labels = torch.from_numpy(part.labels).float()
-    mask = torch.from_numpy(part.mask).float()
-    device = fabric.device
-    if device.type == "cuda" and part.pixels.nbytes <= torch.cuda.mem_get_info(device)[0] // 2:
-        images, labels, mask = images.to(device), labels.to(device), mask.to(device)
-    return DeviceData(images, labels, mask)
+def describe_state(epoch: int, rate: float, history: list[Epoch], best_epoch: int) -> str:
+    """Epoch, speed and what is best so far, for the progress bar."""
+    text = f"epoch {epoch}, {rate:.0f} images/s"
+    if best_epoch:
+        text += f", best {history[best_epoch - 1].valid_accuracy:.4f} (epoch {best_epoch})"
+    return text
 
 
 def copy_weights(network: nn.Module) -> dict[str, Tensor]:

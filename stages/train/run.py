@@ -3,9 +3,12 @@
 import csv
 import io
 import logging
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+import torch
+from lightning_fabric import Fabric
 from safetensors.torch import save_file
 
 from stages.common.errors import FacetError
@@ -17,19 +20,19 @@ from stages.common.files import (
     write_json,
     write_text,
 )
+from stages.common.losses import weigh_classes
 from stages.common.metrics import majority_accuracy, majority_class, mean_defined
-from stages.common.networks import (
-    build_network,
-    count_parameters,
-    find_kind,
-    read_structure,
-)
+from stages.common.networks import build_network, count_parameters, find_kind, read_structure
 from stages.common.params import NAMED_WEIGHTS, TrainParams, read_yaml, resolve_path
-from stages.common.shards import read_partition
-from stages.common.tracking import start_training
+from stages.common.shards import GroupReader, PixelSet, read_partition
+from stages.common.tracking import TrainingRun, start_training
 from stages.train.checkpoint import Checkpoint, training_key
+from stages.train.feed import Feed, Held
+from stages.train.launch import make_fabric
 from stages.train.layers import freeze_layers
-from stages.train.loop import Epoch, fit, make_fabric
+from stages.train.loop import Epoch, Fitted, fit
+from stages.train.memory import choose_memory
+from stages.train.sampler import check_balance
 
 log = logging.getLogger(__name__)
 
@@ -38,88 +41,115 @@ def run(params: TrainParams, prepare: Path, out: Path, reports: Path) -> str:
     """Train; write model/ to `out`, history.csv and summary.json to `reports`.
 
     Raises:
-        FacetError: a set without training or validation images, weights that do not fit, a loss
+        FacetError: a set without training or validation images, attributes that cannot be
+            balanced, augmentations that do not fit the pictures, weights that do not fit, a loss
             that is not finite, not enough memory.
     """
     kind = find_kind(params.network)  # an unknown name is refused before anything is read
     manifest = read_manifest(prepare)
     check_partitions(prepare, manifest["n_by_partition"])
+    check_balance(manifest["attributes"], params.balance)
     data_hash = hash_file(prepare / MANIFEST)
     key = training_key(params, data_hash)
-    train, valid = read_partition(prepare, "train"), read_partition(prepare, "valid")
-    fabric = make_fabric(
-        params
-    )  # seeds and settings first, so that the weights' start is seeded too
-    weights = params.weights
+    train, valid = (read_partition(prepare, name, pixels=False) for name in ("train", "valid"))
+    # Seeds and settings first, so that the weights' start is seeded too.
+    fabric = make_fabric(params)
+    fabric.launch()
+    is_first = fabric.is_global_zero
+    if not is_first:
+        logging.getLogger("stages").setLevel(logging.WARNING)  # one process speaks for all
+    feed, held = open_pixels(prepare, train, valid, manifest["attributes"], params, fabric)
     network = build_network(
         params.network,
         len(manifest["attributes"]),
         manifest["height_px"],
         manifest["width_px"],
         params.dropout,
-        weights if weights in NAMED_WEIGHTS else resolve_path(weights),
+        params.weights if params.weights in NAMED_WEIGHTS else resolve_path(params.weights),
         **read_structure(params.model_dump()),
     )
     freeze_layers(network, params.freeze)
-    majority = majority_class(train.labels, train.mask)
-    valid_majority = mean_defined(majority_accuracy(majority, valid.labels, valid.mask))
-    whole = (
-        read_yaml(path)
-        if (path := Path("params.yaml")).is_file()
-        else {"train": params.model_dump()}
-    )
-    with Checkpoint(key) as checkpoint:
-        state = checkpoint.load()
-        with start_training(
-            key, whole, {"facet.data": data_hash}, resume=state is not None
-        ) as tracked:
-
-            def report_epoch(epoch: Epoch) -> None:
-                tracked.log_epoch(epoch.epoch, epoch.metrics())
-
-            result = fit(fabric, network, train, valid, params, checkpoint, state, report_epoch)
-            with fresh_folder(out) as folder, fresh_folder(reports) as tables:
-                model = folder / "model"
-                model.mkdir()
-                save_file(result.weights, model / "weights.safetensors")
-                weights_hash = hash_file(model / "weights.safetensors")
-                description = {
-                    "format": 1,
-                    "key": key,
-                    "network": params.network,
-                    "attributes": manifest["attributes"],
-                    "height_px": manifest["height_px"],
-                    "width_px": manifest["width_px"],
-                    "crop_px": manifest["crop_px"],
-                    "mean": list(kind.mean),
-                    "std": list(kind.std),
-                    "threshold": 0.5,
-                    "majority_class": majority.tolist(),
-                    "n_parameters": count_parameters(network),
-                    "train": params.model_dump(mode="json"),
-                    "data_sha256": data_hash,
-                    "weights_sha256": weights_hash,
-                }
-                write_json(model / "model.json", description)
-                write_text(tables / "history.csv", format_history(result.history, valid_majority))
-                summary = {
-                    "key": key,
-                    "network": params.network,
-                    "weights": params.weights,
-                    "n_parameters": description["n_parameters"],
-                    "n_train": len(train.image_ids),
-                    "n_valid": len(valid.image_ids),
-                    "best_epoch": result.best_epoch,
-                    "n_epochs_run": len(result.history),
-                    "valid_accuracy": rounded(result.history[result.best_epoch - 1].valid_accuracy),
-                    "valid_majority": rounded(valid_majority),
-                    "weights_sha256": weights_hash,
-                }
-                write_json(tables / "summary.json", summary)
-            tracked.finish(out / "model", reports, weights_hash)
+    factors = weigh_classes(torch.from_numpy(train.labels), torch.from_numpy(train.mask), params)
+    whole = {"train": params.model_dump()}
+    if Path("params.yaml").is_file():
+        whole = read_yaml(Path("params.yaml"))
+    with ExitStack() as stack:
+        checkpoint = stack.enter_context(Checkpoint(key)) if is_first else None
+        state = fabric.broadcast(checkpoint.load() if checkpoint else None)
+        tracked = TrainingRun()
+        if is_first:
+            tags = {"facet.data": data_hash}
+            start = start_training(key, whole, tags, resume=state is not None)
+            tracked = stack.enter_context(start)
+        result = fit(
+            fabric,
+            network,
+            feed,
+            held,
+            params,
+            factors,
+            checkpoint,
+            state,
+            lambda epoch: tracked.log_epoch(epoch.epoch, epoch.metrics()),
+        )
+        if not is_first:
+            return ""
+        majority = majority_class(train.labels, train.mask)
+        valid_majority = mean_defined(majority_accuracy(majority, valid.labels, valid.mask))
+        description = {
+            "format": 1,
+            "key": key,
+            "network": params.network,
+            "attributes": manifest["attributes"],
+            "height_px": manifest["height_px"],
+            "width_px": manifest["width_px"],
+            "crop_px": manifest["crop_px"],
+            "mean": list(kind.mean),
+            "std": list(kind.std),
+            "threshold": 0.5,
+            "majority_class": majority.tolist(),
+            "n_parameters": count_parameters(network),
+            "train": params.model_dump(mode="json"),
+            "data_sha256": data_hash,
+        }
+        summary = {
+            "key": key,
+            "network": params.network,
+            "weights": params.weights,
+            "n_parameters": description["n_parameters"],
+            "n_train": len(train.image_ids),
+            "n_valid": len(valid.image_ids),
+            "best_epoch": result.best_epoch,
+            "n_epochs_run": len(result.history),
+            "valid_accuracy": rounded(result.history[result.best_epoch - 1].valid_accuracy),
+            "valid_majority": rounded(valid_majority),
+        }
+        history = format_history(result.history, valid_majority)
+        weights_hash = write_results(result, description, summary, history, out, reports)
+        tracked.finish(out / "model", reports, weights_hash)
     accuracy = summary["valid_accuracy"]
     shown = "no known labels" if accuracy is None else f"mean accuracy on valid {accuracy:.4f}"
     return f"train: {len(result.history)} epochs, best is {result.best_epoch}: {shown}"
+
+
+def write_results(
+    result: Fitted,
+    description: dict[str, Any],
+    summary: dict[str, Any],
+    history: str,
+    out: Path,
+    reports: Path,
+) -> str:
+    """Write model/ and the tables; returns the weights' SHA-256, which stands in both."""
+    with fresh_folder(out) as folder, fresh_folder(reports) as tables:
+        model = folder / "model"
+        model.mkdir()
+        save_file(result.weights, model / "weights.safetensors")
+        weights_hash = hash_file(model / "weights.safetensors")
+        write_json(model / "model.json", description | {"weights_sha256": weights_hash})
+        write_text(tables / "history.csv", history)
+        write_json(tables / "summary.json", summary | {"weights_sha256": weights_hash})
+    return weights_hash
 
 
 def check_partitions(prepare: Path, n_by_partition: dict[str, int]) -> None:
@@ -141,6 +171,37 @@ def check_partitions(prepare: Path, n_by_partition: dict[str, int]) -> None:
             f"{prepare} holds no validation images: set prepare.resplit.valid to the share of "
             "train that they shall be, such as 0.1"
         )
+
+
+def open_pixels(
+    prepare: Path,
+    train: PixelSet,
+    valid: PixelSet,
+    attributes: list[str],
+    params: TrainParams,
+    fabric: Fabric,
+) -> tuple[Feed, Held]:
+    """The pixels of both partitions, where `train.memory` wants them.
+
+    Raises:
+        FacetError: see `Feed`, or pixels that do not fit where they shall lie.
+    """
+    readers = GroupReader(prepare, "train"), GroupReader(prepare, "valid")
+    n_bytes = sum(reader.n_images * reader.height * reader.width * 3 for reader in readers)
+    memory = choose_memory(params.memory, n_bytes, fabric.device)
+    kind = find_kind(params.network)
+    feed = Feed(
+        readers[0],
+        train,
+        attributes,
+        params,
+        (kind.mean, kind.std),
+        fabric.device,
+        memory,
+        fabric.global_rank,
+        fabric.world_size,
+    )
+    return feed, Held(readers[1], valid, fabric.device, memory)
 
 
 def rounded(value: float) -> float | None:
