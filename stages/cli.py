@@ -1,5 +1,6 @@
 """The command line `facet`: a thin layer over the stages' functions, imported when needed."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -28,6 +29,54 @@ def check() -> None:
         typer.echo(f"{'ok' if result.is_fine else 'PROBLEM':8}{result.subject}: {result.text}")
         is_fine = is_fine and result.is_fine
     raise typer.Exit(0 if is_fine else 1)
+
+
+@app.command()
+def recipe(
+    names: Annotated[list[str] | None, typer.Argument(help="Files of recipes/, no ending.")] = None,
+    show: Annotated[bool, typer.Option("--list", help="Say what each recipe is.")] = False,
+    queue: Annotated[bool, typer.Option(help="Queue DVC experiments, change no file.")] = False,
+    every: Annotated[bool, typer.Option("--all", help="All recipes; with --queue.")] = False,
+    settings: Annotated[
+        list[str] | None, typer.Option("-S", help="With --queue: more, as `dvc exp run -S` takes.")
+    ] = None,
+) -> None:
+    """Put a recipe's prepare and train sections into params.yaml, or queue recipes."""
+    from stages.recipes import apply_recipe, list_recipes, load_recipe, queue_recipes
+
+    if show:
+        for one in list_recipes():
+            typer.echo(f"{one.name:22}{one.about}")
+        return
+    chosen = list_recipes() if every else [load_recipe(name) for name in names or []]
+    if queue and chosen:
+        for name in queue_recipes(chosen, settings or []):
+            typer.echo(f"queued {name}")
+        typer.echo("`dvc queue start` works them off")
+        return
+    if len(chosen) != 1 or every or settings:
+        raise typer.BadParameter("expected one recipe, or --queue with recipes or --all, or --list")
+    changes = apply_recipe(chosen[0])
+    for change in changes:
+        typer.echo(str(change))
+    typer.echo(f"params.yaml: recipe {chosen[0].name}, {len(changes)} values changed")
+
+
+@app.command()
+def search(
+    file: Annotated[Path, typer.Argument(help="A file of search/, or one of yours.")],
+    dry: Annotated[bool, typer.Option(help="Say what would be queued.")] = False,
+) -> None:
+    """Queue a search's experiments; they evaluate valid only."""
+    from stages.search import plan_search, queue_search
+
+    if dry:
+        for name, settings in plan_search(file).items():
+            typer.echo(f"{name}  {'  '.join(settings)}")
+        return
+    for name in queue_search(file):
+        typer.echo(f"queued {name}")
+    typer.echo("`dvc queue start` works them off")
 
 
 @app.command()

@@ -121,12 +121,6 @@ def test_every_reference_system_has_its_recipe() -> None:
     assert {path.stem for path in RECIPES} >= SOURCES.keys()
 
 
-needs_augment = pytest.mark.skipif(
-    "augment" not in TrainParams.model_fields, reason="train.augment is not there yet"
-)
-
-
-@needs_augment
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
 def test_recipes_are_complete_and_valid(path: Path) -> None:
     recipe, params = read(path), read(ROOT / "params.yaml")

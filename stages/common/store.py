@@ -26,6 +26,7 @@ TAG_WEIGHTS = "facet.weights"  # SHA-256 of weights.safetensors
 TAG_EVALUATION = "facet.evaluation"  # parameters of the evaluation and weights
 TAG_RESULTS = "facet.results"  # content of reports/evaluate
 TAG_REPORT = "facet.report"  # content of reports/site
+TAG_SEARCH = "facet.search"  # of a search's own run, the parent of its trainings
 TAG_NAMES = "dvc.experiments"  # names of the DVC experiments that share this run
 TAG_COMMITS = "dvc.experiment_commits"  # those of them that were synchronised in full
 

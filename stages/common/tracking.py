@@ -21,6 +21,7 @@ from stages.common.records import (
     merge_runs,
     record_evaluation,
 )
+from stages.common.searches import parent_tags
 from stages.common.store import Store
 
 logger = logging.getLogger(__name__)
@@ -68,6 +69,7 @@ class TrainingRun:
             mlstore.TAG_KEY: key,
             **git_tags(),
             **({mlstore.TAG_NAMES: name} if name else {}),
+            **parent_tags(store, name),
             **tags,
         }
         unfinished = [

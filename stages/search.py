@@ -1,0 +1,184 @@
+"""`facet search FILE`: queue DVC experiments that differ in some parameters, judged on valid only.
+
+A file names a recipe to start from and one of `experiments`, `grid` or `random`. In MLflow the runs
+stand under one parent. The test partition is never evaluated.
+"""
+
+import hashlib
+import json
+import tempfile
+from collections.abc import Mapping
+from itertools import product
+from pathlib import Path
+from typing import Annotated, Any, Self
+
+from pydantic import Field, ValidationError, model_validator
+from scipy.stats import loguniform, uniform
+from sklearn.model_selection import ParameterSampler
+
+from stages.common.errors import FacetError
+from stages.common.params import Section, explain_validation, load_params, read_yaml
+from stages.common.searches import register_search
+from stages.patch import format_value, list_leaves, load_nodes, patch_text
+from stages.recipes import (
+    FOLDER,
+    PARAMS,
+    Keys,
+    compare,
+    list_settings,
+    load_recipe,
+    name_experiment,
+    queue_experiment,
+)
+
+Values = Annotated[list[Any], Field(min_length=1)]
+Bounds = Annotated[list[float], Field(min_length=2, max_length=2)]
+ONLY_VALID = "evaluate.partitions=[valid]"
+
+
+class Distribution(Section):
+    """What a value is drawn from: one of these."""
+
+    choice: Values | None = None
+    uniform: Bounds | None = None
+    log_uniform: Bounds | None = None
+
+    @model_validator(mode="after")
+    def check_kind(self) -> Self:
+        """One kind; bounds ascend, and a logarithm wants them above 0."""
+        kinds = [name for name in type(self).model_fields if getattr(self, name) is not None]
+        if len(kinds) != 1:
+            raise ValueError(f"expected one of choice, uniform, log_uniform; got {kinds or 'none'}")
+        bounds = self.uniform or self.log_uniform
+        if bounds and not bounds[0] < bounds[1]:
+            raise ValueError(f"expected a lower and an upper bound; got {bounds}")
+        if self.log_uniform and self.log_uniform[0] <= 0:
+            raise ValueError(f"log_uniform: expected bounds above 0; got {self.log_uniform}")
+        return self
+
+    def build(self) -> Any:
+        """What scikit-learn's ParameterSampler draws from."""
+        if self.choice is not None:
+            return self.choice
+        low, high = self.uniform or self.log_uniform or (0.0, 1.0)
+        return uniform(low, high - low) if self.uniform else loguniform(low, high)
+
+
+class RandomSearch(Section):
+    """`n` draws."""
+
+    n: Annotated[int, Field(ge=1, le=10_000)]
+    seed: Annotated[int, Field(ge=0, lt=2**32)]
+    distributions: Annotated[dict[str, Distribution], Field(min_length=1)]
+
+
+class SearchFile(Section):
+    """A search: where it starts, what is the same in all its experiments, and what differs."""
+
+    recipe: str | None
+    settings: dict[str, Any] = Field(default_factory=dict)
+    experiments: Annotated[list[dict[str, Any]], Field(min_length=1)] | None = None
+    grid: Annotated[dict[str, Values], Field(min_length=1)] | None = None
+    random: RandomSearch | None = None
+
+    @model_validator(mode="after")
+    def check_kind(self) -> Self:
+        """One way to search, over keys of `prepare` and `train`."""
+        kinds = [
+            name for name in ("experiments", "grid", "random") if getattr(self, name) is not None
+        ]
+        if len(kinds) != 1:
+            raise ValueError(f"expected one of experiments, grid, random; got {kinds or 'none'}")
+        keys = {*self.settings, *(key for point in self.list_points() for key in point)}
+        wrong = sorted(key for key in keys if not key.startswith(("prepare.", "train.")))
+        if wrong:
+            raise ValueError(f"expected keys of prepare and train; got {wrong[0]}")
+        return self
+
+    def list_points(self) -> list[dict[str, Any]]:
+        """The values of every experiment by dotted key."""
+        if self.experiments is not None:
+            return [dict(point) for point in self.experiments]
+        if self.grid is not None:
+            values = product(*self.grid.values())
+            return [dict(zip(self.grid, point, strict=True)) for point in values]
+        assert self.random is not None
+        drawn = {key: one.build() for key, one in self.random.distributions.items()}
+        sampler = ParameterSampler(drawn, self.random.n, random_state=self.random.seed)
+        return [{key: tidy(value) for key, value in sorted(point.items())} for point in sampler]
+
+
+def tidy(value: Any) -> Any:
+    """A drawn value as plain Python, floats with four digits."""
+    value = value.item() if hasattr(value, "item") else value
+    return float(f"{value:.4g}") if isinstance(value, float) else value
+
+
+def load_search(path: Path) -> SearchFile:
+    """Read and validate a search.
+
+    Raises:
+        FacetError: one line with file, line, key, expected and got.
+    """
+    values = read_yaml(path)
+    if not isinstance(values, dict):
+        raise FacetError(f"{path}: expected the keys recipe and one of experiments, grid, random")
+    try:
+        return SearchFile.model_validate(values)
+    except ValidationError as error:
+        raise FacetError(explain_validation(path, values, error)) from None
+
+
+def plan_search(path: Path, folder: Path = FOLDER, params: Path = PARAMS) -> dict[str, list[str]]:
+    """Settings of every experiment of a search by the experiment's name.
+
+    Raises:
+        FacetError: the file, its recipe or a value is wrong; nothing is queued then.
+    """
+    search = load_search(path)
+    base: dict[Keys, str] = {}
+    if search.recipe is not None:
+        base = load_recipe(search.recipe, folder).values
+    known = {keys for keys, _ in list_leaves(load_nodes(params.read_text(encoding="utf-8")))}
+    planned = {}
+    for number, point in enumerate(search.list_points(), 1):
+        values = dict(base)
+        for key, value in {**search.settings, **point}.items():
+            keys = tuple(key.split("."))
+            if keys not in known:
+                raise FacetError(f"{path}: {key}: expected a key of {params}")
+            values[keys] = format_value(value)
+        settings = [*list_settings(compare(values, params)), ONLY_VALID]
+        try_values(path, number, values, params)
+        planned[name_experiment(f"{path.stem}-{number:03d}", settings)] = settings
+    return planned
+
+
+def try_values(path: Path, number: int, values: Mapping[Keys, str], params: Path) -> None:
+    """Would params.yaml be valid with these values?
+
+    Raises:
+        FacetError: it would not; experiment and reason.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        trial = Path(folder) / params.name
+        trial.write_text(patch_text(params.read_text(encoding="utf-8"), values), encoding="utf-8")
+        try:
+            load_params(trial)
+        except FacetError as error:
+            reason = str(error).partition(": ")[2]
+            raise FacetError(f"{path}: experiment {number}: {reason}") from None
+
+
+def queue_search(path: Path, folder: Path = FOLDER, params: Path = PARAMS) -> list[str]:
+    """Queue all experiments of a search under one parent; returns their names.
+
+    Raises:
+        FacetError: as `plan_search`, or DVC refuses.
+    """
+    planned = plan_search(path, folder, params)
+    digest = hashlib.sha256(json.dumps(sorted(planned)).encode()).hexdigest()[:6]
+    register_search(f"{path.stem}-{digest}", list(planned))
+    for name, settings in planned.items():
+        queue_experiment(name, settings)
+    return list(planned)

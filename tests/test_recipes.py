@@ -1,0 +1,254 @@
+"""Recipes: put into params.yaml without a trace of what was there, and queued."""
+
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+import stages.recipes as recipes
+from stages.cli import app
+from stages.common.errors import FacetError
+from stages.common.params import load_params, read_yaml
+from stages.patch import find_comment, format_value, list_leaves, load_nodes, patch_text
+from stages.recipes import apply_recipe, compare, list_recipes, list_settings, load_recipe, quote
+
+ROOT = Path(__file__).resolve().parent.parent
+SMALL = """# Small
+# and quick. A second sentence.
+"""
+SLOW = """# Small steps, and names that are long.
+"""
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with params.yaml and two recipes that differ from it and from one another."""
+    text = (ROOT / "params.yaml").read_text()
+    (tmp_path / "params.yaml").write_text(text)
+    folder = tmp_path / "recipes"
+    folder.mkdir()
+    sections = text[text.index("prepare:") : text.index("evaluate:")]
+    small = patch_text(
+        sections,
+        {
+            ("prepare", "height_px"): "64",
+            ("prepare", "width_px"): "64",
+            ("prepare", "policy", "leak"): "keep",
+            ("train", "n_epochs"): "7",
+            ("train", "lr"): "2.5e-05",
+        },
+    )
+    (folder / "small.yaml").write_text(SMALL + small)
+    slow = patch_text(
+        sections,
+        {
+            ("prepare", "attributes"): "[Male, 'No, that: is #1', Young]",
+            ("prepare", "subset", "train"): "0.1",
+            ("prepare", "height_px"): "null",
+            ("prepare", "width_px"): "null",
+        },
+    )
+    (folder / "slow.yaml").write_text(SLOW + slow)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_a_recipe_changes_what_it_says_and_no_comment(place: Path) -> None:
+    before = (place / "params.yaml").read_text()
+    changes = apply_recipe(load_recipe("small"))
+    after = (place / "params.yaml").read_text()
+    assert {".".join(change.keys) for change in changes} == {
+        "prepare.height_px", "prepare.width_px", "prepare.policy.leak", "train.n_epochs",
+        "train.lr",
+    }  # fmt: skip
+    assert "train.n_epochs: 3 -> 7" in [str(change) for change in changes]
+    params = load_params(place / "params.yaml")
+    assert (params.prepare.height_px, params.train.n_epochs, params.train.lr) == (64, 7, 2.5e-5)
+    comments = [[find_comment(line, 0) for line in text.splitlines()] for text in (before, after)]
+    assert comments[0] == comments[1]
+    changed = [a for a, b in zip(before.splitlines(), after.splitlines(), strict=True) if a != b]
+    assert len(changed) == 5
+
+
+def test_every_order_of_recipes_ends_in_the_same_file(place: Path) -> None:
+    path = place / "params.yaml"
+    original = path.read_text()
+    apply_recipe(load_recipe("small"))
+    small = path.read_text()
+    apply_recipe(load_recipe("slow"))
+    after_small = path.read_text()
+    path.write_text(original)
+    apply_recipe(load_recipe("slow"))
+    assert path.read_text() == after_small
+    apply_recipe(load_recipe("small"))
+    assert path.read_text() == small
+    assert apply_recipe(load_recipe("small")) == []
+    assert path.read_text() == small
+
+
+def test_other_sections_and_hand_edits_stay(place: Path) -> None:
+    path = place / "params.yaml"
+    text = path.read_text().replace("  title: Facet", "  title: 'Ours: # 1'  # mine")
+    block = (
+        "  attributes:              # or a list of attribute names\n  - Male\n  # why\n  - Young\n"
+    )
+    lines = [block if "attributes: all" in line else line + "\n" for line in text.splitlines()]
+    path.write_text("".join(lines))
+    apply_recipe(load_recipe("slow"))
+    after = path.read_text()
+    assert "  title: 'Ours: # 1'  # mine" in after
+    assert "  # why\n" in after
+    assert "- Male" not in after
+    assert load_params(path).prepare.attributes == ["Male", "No, that: is #1", "Young"]
+
+
+def test_recipes_are_listed_by_name_with_their_first_sentence(place: Path) -> None:
+    assert [(one.name, one.about) for one in list_recipes()] == [
+        ("slow", "Small steps, and names that are long"),
+        ("small", "Small and quick"),
+    ]
+    shown = CliRunner().invoke(app, ["recipe", "--list"])
+    assert "small                 Small and quick\n" in shown.output
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "expected"),
+    [
+        pytest.param("n_epochs: 7", "n_epoch: 7", "n_epoch: unknown key", id="a typo"),
+        pytest.param("n_epochs: 7", "n_epochs: many", "n_epochs: expected", id="no number"),
+        pytest.param("  lr: 2.5e-05", "  # lr", "train.lr: expected this key", id="incomplete"),
+        pytest.param("prepare:", "evaluate:", "unknown key", id="another section"),
+    ],
+)
+def test_a_wrong_recipe_is_refused_and_changes_nothing(
+    place: Path, old: str, new: str, expected: str
+) -> None:
+    path = place / "recipes" / "small.yaml"
+    path.write_text(path.read_text().replace(old, new))
+    before = (place / "params.yaml").read_text()
+    with pytest.raises(FacetError, match=expected) as caught:
+        apply_recipe(load_recipe("small"))
+    assert "small.yaml:" in str(caught.value)
+    assert (place / "params.yaml").read_text() == before
+
+
+def test_an_unknown_recipe_names_those_there_are(place: Path) -> None:
+    with pytest.raises(FacetError, match=r"smal\.yaml: expected a recipe; there are: slow, small"):
+        load_recipe("smal")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        pytest.param([], id="nothing"),
+        pytest.param(["small", "slow"], id="two at once"),
+        pytest.param(["--all"], id="all at once"),
+        pytest.param(["small", "-S", "train.n_epochs=1"], id="settings without a queue"),
+    ],
+)
+def test_calls_that_say_nothing_clear_are_refused(place: Path, arguments: list[str]) -> None:
+    before = (place / "params.yaml").read_text()
+    result = CliRunner().invoke(app, ["recipe", *arguments])
+    assert result.exit_code == 2
+    assert "expected one recipe" in result.output
+    assert (place / "params.yaml").read_text() == before
+
+
+def test_settings_are_what_differs_in_the_grammar_of_dvc(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = list_settings(compare(load_recipe("slow").values))
+    assert settings == [
+        "prepare.attributes=[Male, 'No, that: is #1', Young]",
+        "prepare.subset.train=0.1",
+        "prepare.height_px=null",
+        "prepare.width_px=null",
+    ]
+    called: list[list[str]] = []
+
+    def remember(command: list[str]) -> str:
+        called.append(list(command))
+        return "abc"
+
+    monkeypatch.setattr(recipes, "run_command", remember)
+    result = CliRunner().invoke(app, ["recipe", "--all", "--queue", "-S", "train.n_epochs=1"])
+    assert result.exit_code == 0, result.output
+    queued = [command for command in called if "--queue" in command]
+    assert len(queued) == 2
+    assert queued[1][-4:] == ["-S", "train.n_epochs=7", "-S", "train.n_epochs=1"]
+    assert "train.lr=2.5e-05" in queued[1]
+    names = [command[command.index("-n") + 1] for command in queued]
+    assert [name.rpartition("-")[0] for name in names] == ["slow", "small"]
+    assert len({name.rpartition("-")[2] for name in names}) == 2
+
+
+@pytest.mark.parametrize(
+    ("value", "quoted"),
+    [
+        ("null", "null"),
+        ("1.0e-3", "1.0e-3"),
+        ("[1, 2]", "[1, 2]"),
+        ("a b", "'a b'"),
+        ("it's", r"'it\'s'"),
+    ],
+)
+def test_quotes(value: str, quoted: str) -> None:
+    assert quote(value) == quoted
+
+
+@pytest.mark.parametrize(
+    ("text", "value", "expected"),
+    [
+        ("a: 1   # one\n", "2", "a: 2                        # one\n"),
+        ("a: 'x # y' # one\n", "2", "a: 2                        # one\n"),
+        ("a: x#y\n", "z", "a: z\n"),
+        ("a: [1,\n  2]\nb: 3\n", "[4]", "a: [4]\nb: 3\n"),
+        ("a:\n- 1\n# said\n- 2\nb: 3\n", "[4]", "a: [4]\n# said\nb: 3\n"),
+        ("'a': 1\n", "2", "'a': 2\n"),
+        (f"a: 1 {' ' * 40}# far\n", "x" * 30, f"a: {'x' * 30}  # far\n"),
+    ],
+)
+def test_values_are_replaced_and_comments_stay(text: str, value: str, expected: str) -> None:
+    assert patch_text(text, {("a",): value}) == expected
+
+
+def test_values_keep_the_way_they_are_written() -> None:
+    text = "a: 1.0e-3\nb: 'two words'\nc: [64, 256]\nd: null\ne: 0x10\nf: true\n"
+    leaves = {keys[0]: format_value(value) for keys, value in list_leaves(load_nodes(text))}
+    assert leaves["a"] == "1.0e-3"
+    assert leaves["c"] == "[64, 256]"
+    assert leaves["d"] == "null"
+    assert leaves["f"] == "true"
+    assert load_nodes(f"k: {leaves['b']}")["k"] == "two words"
+
+
+def test_params_yaml_is_laid_out_as_a_patch_leaves_it() -> None:
+    """Otherwise the first recipe that is applied would move comments about."""
+    text = (ROOT / "params.yaml").read_text()
+    leaves = {keys: format_value(value) for keys, value in list_leaves(load_nodes(text))}
+    chosen = {keys: value for keys, value in leaves.items() if keys[0] in ("prepare", "train")}
+    assert patch_text(text, chosen) == text
+    assert read_yaml(ROOT / "params.yaml")["train"]
+
+
+def test_the_fast_recipe_is_what_params_yaml_ships() -> None:
+    recipe = load_recipe("facet_fast", ROOT / "recipes")
+    assert compare(recipe.values, ROOT / "params.yaml") == []
+    text = (ROOT / "params.yaml").read_text()
+    assert patch_text(text, recipe.values) == text
+
+
+@pytest.mark.parametrize("first", sorted(path.stem for path in (ROOT / "recipes").glob("*.yaml")))
+def test_every_recipe_of_the_house_can_follow_any_other(place: Path, first: str) -> None:
+    path = place / "params.yaml"
+    recipes_ = list_recipes(ROOT / "recipes")
+    assert len(recipes_) >= 6
+    alone = {}
+    for recipe in recipes_:
+        path.write_text((ROOT / "params.yaml").read_text())
+        apply_recipe(recipe)
+        alone[recipe.name] = path.read_text()
+    for recipe in recipes_:
+        path.write_text(alone[first])
+        apply_recipe(recipe)
+        assert path.read_text() == alone[recipe.name]

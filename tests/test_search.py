@@ -1,0 +1,147 @@
+"""Searches: which experiments a file stands for, and under which run they come."""
+
+from pathlib import Path
+
+import pytest
+from test_recipes import place  # noqa: F401  a fixture
+from typer.testing import CliRunner
+
+import stages.search as searching
+from stages.cli import app
+from stages.common.errors import FacetError
+from stages.common.searches import find_search, register_search
+from stages.search import plan_search, queue_search
+
+GRID = """recipe: small
+settings: {train.n_epochs: 5}
+grid:
+  train.batch_size: [16, 64]
+  train.lr: [1.0e-3, 1.0e-4, 1.0e-5]
+"""
+RANDOM = """recipe: null
+random:
+  n: 40
+  seed: 3
+  distributions:
+    train.lr: {log_uniform: [1.0e-5, 1.0e-2]}
+    train.dropout: {uniform: [0.1, 0.5]}
+    train.batch_size: {choice: [16, 32, 64]}
+"""
+LISTED = """recipe: small
+experiments:
+  - train.lr: 0.5
+  - train.lr: 0.25
+    prepare.subset.train: 0.5
+"""
+
+
+@pytest.fixture
+def searched(place: Path, monkeypatch: pytest.MonkeyPatch) -> Path:  # noqa: F811
+    """A folder to search in, with a git that always answers the same."""
+    monkeypatch.setattr("stages.recipes.run_command", lambda command: "0123456")
+    monkeypatch.setenv("DVC_ROOT", str(place))
+    return place
+
+
+def write(folder: Path, text: str, name: str = "try.yaml") -> Path:
+    path = folder / name
+    path.write_text(text)
+    return path
+
+
+def test_a_grid_has_every_combination_and_evaluates_valid_only(searched: Path) -> None:
+    planned = plan_search(write(searched, GRID))
+    assert len(planned) == 6
+    rows = [dict(setting.split("=", 1) for setting in settings) for settings in planned.values()]
+    # what is in params.yaml already needs no setting: lr 1e-3
+    pairs = {(row["train.batch_size"], float(row.get("train.lr", 1e-3))) for row in rows}
+    assert pairs == {(size, rate) for size in ("16", "64") for rate in (1e-3, 1e-4, 1e-5)}
+    for row in rows:
+        assert row["evaluate.partitions"] == "[valid]"
+        assert row["train.n_epochs"] == "5"
+        assert row["prepare.height_px"] == "64"  # of the recipe
+
+
+def test_the_search_wins_over_its_recipe(searched: Path) -> None:
+    planned = list(plan_search(write(searched, LISTED)).values())
+    assert "train.lr=0.5" in planned[0]
+    assert "train.n_epochs=7" in planned[0]
+    assert "prepare.subset.train=0.5" in planned[1]
+
+
+def test_random_draws_are_by_seed_and_within_bounds(searched: Path) -> None:
+    first = plan_search(write(searched, RANDOM))
+    assert first == plan_search(write(searched, RANDOM))
+    other = plan_search(write(searched, RANDOM.replace("seed: 3", "seed: 4")))
+    assert list(first.values()) != list(other.values())
+    rows = [dict(setting.split("=", 1) for setting in settings) for settings in first.values()]
+    rates = [float(row["train.lr"]) for row in rows]
+    assert all(1e-5 <= rate <= 1e-2 for rate in rates)
+    assert sum(rate < 10**-3.5 for rate in rates) > 10  # in the logarithm: half of 40
+    assert all(0.1 <= float(row["train.dropout"]) <= 0.5 for row in rows if "train.dropout" in row)
+    sizes = {row.get("train.batch_size", "32") for row in rows}
+    assert sizes == {"16", "32", "64"}
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        pytest.param(
+            GRID + "experiments: [{train.lr: 1.0}]\n", "one of experiments", id="two kinds"
+        ),
+        pytest.param("recipe: small\n", "one of experiments", id="no kind"),
+        pytest.param(GRID.replace("small", "tall"), "expected a recipe", id="unknown recipe"),
+        pytest.param(GRID.replace("train.lr", "train.rate"), "expected a key of", id="unknown key"),
+        pytest.param(
+            GRID.replace("[16, 64]", "[16, 0]"), "experiment 4: train.batch_size", id="bad value"
+        ),
+        pytest.param(
+            GRID.replace("train.lr", "evaluate.threshold"),
+            "keys of prepare and train",
+            id="evaluate",
+        ),
+        pytest.param(
+            RANDOM.replace("[1.0e-5, 1.0e-2]", "[0.0, 1.0]"), "bounds above 0", id="log of 0"
+        ),
+        pytest.param(
+            RANDOM.replace("[0.1, 0.5]", "[0.5, 0.1]"), "lower and an upper", id="bounds turned"
+        ),
+        pytest.param(
+            RANDOM.replace("uniform: [0.1", "normal: [0.1"),
+            "unknown key",
+            id="unknown distribution",
+        ),
+        pytest.param("- 1\n", "expected the keys", id="a list"),
+    ],
+)
+def test_a_wrong_search_is_refused_before_anything_is_queued(
+    searched: Path, monkeypatch: pytest.MonkeyPatch, text: str, expected: str
+) -> None:
+    queued: list[str] = []
+    monkeypatch.setattr(searching, "queue_experiment", lambda name, settings: queued.append(name))
+    with pytest.raises(FacetError, match=expected):
+        queue_search(write(searched, text))
+    assert queued == []
+    assert not (searched / ".facet" / "searches").exists()
+
+
+def test_experiments_find_their_search(searched: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    queued: list[str] = []
+    monkeypatch.setattr(searching, "queue_experiment", lambda name, settings: queued.append(name))
+    names = queue_search(write(searched, GRID, "grid.yaml"))
+    assert queued == names
+    title = find_search(names[3])
+    assert title is not None
+    assert title.startswith("grid-")
+    assert find_search("by-hand") is None
+    assert find_search(None) is None
+    register_search("other", ["by-hand"])
+    assert find_search("by-hand") == "other"
+
+
+def test_a_dry_search_says_what_would_be_queued(searched: Path) -> None:
+    path = write(searched, LISTED)
+    shown = CliRunner().invoke(app, ["search", "--dry", str(path)])
+    assert shown.exit_code == 0, shown.output
+    assert shown.output.count("try-00") == 2
+    assert "train.lr=0.25" in shown.output
