@@ -1,7 +1,7 @@
 """The command line `facet`: a thin layer over the stages' functions, imported when needed."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -95,6 +95,52 @@ def ui(
     from stages.common.ui import start_ui
 
     start_ui(port)
+
+
+@app.command()
+def predictions(
+    layout: Annotated[
+        Literal["celeba"], typer.Option("--format", help="celeba: name and -1 or 1 per attribute.")
+    ] = "celeba",
+    partition: Annotated[
+        Literal["valid", "test", "extra"], typer.Option(help="extra: the second data set.")
+    ] = "test",
+    threshold: Annotated[
+        float | None, typer.Option(min=0.0, max=1.0, help="Default: evaluate.threshold.")
+    ] = None,
+    out: Annotated[Path, typer.Option(help="The file to write.")] = Path("predictions.txt"),
+) -> None:
+    """Write an evaluated partition's predictions as the challenge's text file."""
+    from stages.common.params import load_params
+    from stages.predictions import write_celeba
+
+    limit = load_params().evaluate.threshold if threshold is None else threshold
+    typer.echo(write_celeba(Path("data/evaluate"), partition, limit, out))
+
+
+@app.command()
+def predict(
+    photos: Annotated[
+        list[Path], typer.Argument(help="Faces aligned as in CelebA, 178x218 pixels.")
+    ],
+    model: Annotated[Path, typer.Option(help="A model's folder.")] = Path("data/train/model"),
+    threshold: Annotated[
+        float | None, typer.Option(min=0.0, max=1.0, help="Default: the model's.")
+    ] = None,
+    show_all: Annotated[
+        bool, typer.Option("--all", help="Show attributes below the threshold as well.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON array.")] = False,
+    any_size: Annotated[
+        bool, typer.Option("--any-size", help="Accept pictures of other sizes.")
+    ] = False,
+) -> None:
+    """Print the attributes of aligned faces; exit status 1 where a photo cannot be used."""
+    from stages.predict.photos import print_answers
+
+    raise typer.Exit(
+        0 if print_answers(photos, model, threshold, show_all, as_json, any_size) else 1
+    )
 
 
 def main() -> None:

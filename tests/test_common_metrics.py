@@ -3,11 +3,15 @@ import pytest
 from sklearn import metrics as sk
 
 from stages.common.metrics import (
+    Confusion,
+    bin_probabilities,
+    calibration_error,
     count_confusion,
     majority_accuracy,
     majority_class,
     mean_defined,
     score_confusion,
+    score_probabilities,
     score_ranking,
 )
 
@@ -29,7 +33,9 @@ def test_scores_agree_with_scikit_learn() -> None:
         "balanced_accuracy": sk.balanced_accuracy_score,
         "precision": sk.precision_score,
         "recall": sk.recall_score,
+        "specificity": lambda truth, decided: sk.recall_score(truth, decided, pos_label=0),
         "f1": sk.f1_score,
+        "mcc": sk.matthews_corrcoef,
     }
     for column in range(labels.shape[1]):
         known = mask[:, column]
@@ -60,6 +66,8 @@ def test_undefined_is_nan_never_zero() -> None:
     assert np.isnan(scores["precision"][1])
     assert np.isnan(scores["recall"][1])
     assert np.isnan(scores["f1"][1])
+    assert np.isnan(scores["mcc"]).all()
+    assert np.isnan(scores["specificity"][0])
     assert np.isnan(score_ranking(decided.astype(np.float32), labels, mask)["roc_auc"]).all()
 
 
@@ -75,3 +83,38 @@ def test_majority_comes_from_known_labels() -> None:
 def test_mean_of_defined_values() -> None:
     assert mean_defined(np.array([1.0, np.nan, 2.0])) == 1.5
     assert np.isnan(mean_defined(np.array([np.nan])))
+
+
+def test_probability_scores_agree_with_scikit_learn_and_the_definition() -> None:
+    probs, labels, mask = make_case(2)
+    brier = score_probabilities(probs, labels, mask)["brier"]
+    error = calibration_error(probs, labels, mask, 15)
+    for column in range(labels.shape[1]):
+        known = mask[:, column]
+        truth, prob = labels[known, column], probs[known, column].astype(float)
+        assert brier[column] == pytest.approx(sk.brier_score_loss(truth, prob))
+        expected = 0.0
+        for low in np.arange(15) / 15:
+            inside = (prob >= low) & (prob < low + 1 / 15)
+            if inside.any():
+                expected += inside.mean() * abs(prob[inside].mean() - truth[inside].mean())
+        assert error[column] == pytest.approx(expected)
+
+
+def test_every_probability_has_a_bin() -> None:
+    probs = np.array([0.0, 0.0999, 0.1, 0.5, 0.9999, 1.0])
+    assert bin_probabilities(probs, 10).tolist() == [0, 0, 1, 5, 9, 9]
+
+
+def test_probability_scores_without_labels_are_undefined() -> None:
+    probs, labels = np.full((3, 1), 0.3), np.zeros((3, 1), np.uint8)
+    mask = np.zeros((3, 1), bool)
+    assert np.isnan(score_probabilities(probs, labels, mask)["brier"]).all()
+    assert np.isnan(calibration_error(probs, labels, mask, 5)).all()
+
+
+def test_mcc_of_many_labels_does_not_overflow() -> None:
+    counts = [np.array([n]) for n in (40_000_000, 1_000_000, 2_000_000, 50_000_000)]
+    whole = score_confusion(Confusion(*counts))["mcc"]
+    small = score_confusion(Confusion(*(count // 1_000_000 for count in counts)))["mcc"]
+    assert whole == pytest.approx(small)

@@ -11,19 +11,22 @@ from sklearn import metrics as sk
 
 from stages.common.errors import FacetError
 from stages.common.files import read_json, read_manifest, write_manifest
+from stages.common.inference import load_model
 from stages.common.params import EvaluateParams, load_params
 from stages.common.records import log_evaluation_files
 from stages.common.shards import ShardWriter, read_partition, shard_schema
 from stages.common.tables import (
+    CALIBRATED,
     ISSUES,
     ISSUES_SCHEMA,
     PREDICTIONS,
+    calibrated_schema,
     predictions_schema,
     read_table,
     write_table,
 )
+from stages.evaluate.columns import COLUMNS
 from stages.evaluate.doubts import FIGURES, collect_doubts, score_without
-from stages.evaluate.predict import load_model
 from stages.evaluate.run import run
 from stages.evaluate.tables import score_attributes, summarise, trace_curves
 from stages.train.run import run as train
@@ -127,12 +130,128 @@ def test_two_runs_give_the_same_bytes(workspace: Path, tmp_path: Path) -> None:
     first = folder_bytes(evaluate(workspace, tmp_path / "a"))
     assert folder_bytes(evaluate(workspace, tmp_path / "b")) == first
     assert set(first) == {
+        "data/calibrated.parquet",
         "data/manifest.json",
         "data/predictions.parquet",
-        "reports/curves.csv",
+        "data/saliency.parquet",
         "reports/metrics.json",
-        "reports/per_attribute.csv",
+        *(f"reports/{name}.csv" for name in COLUMNS),
     }
+
+
+def test_tables_have_their_columns_and_undefined_is_empty(planted: Path) -> None:
+    for name, columns in COLUMNS.items():
+        table = pd.read_csv(planted / "out/reports" / f"{name}.csv", keep_default_na=False)
+        assert tuple(table.columns) == columns, name
+        assert "nan" not in table.astype(str).to_numpy(), name
+    table = pd.read_csv(planted / "out/reports/per_attribute.csv").set_index("attribute")
+    never = table.loc["never", ["recall", "recall_low", "roc_auc", "calibration_error_scaled"]]
+    assert never.isna().all(axis=None)
+    assert (table["accuracy_low"] <= table["accuracy"]).all()
+    assert (table["accuracy"] <= table["accuracy_high"]).all()
+
+
+def test_calibrated_probabilities_are_the_scaled_ones(planted: Path) -> None:
+    data, reports = planted / "out/data", planted / "out/reports"
+    raw = read_table(data / PREDICTIONS, predictions_schema(NAMES))
+    calibrated = read_table(data / CALIBRATED, calibrated_schema(NAMES))
+    assert calibrated[["image_id", "partition"]].equals(raw[["image_id", "partition"]])
+    assert calibrated["never"].isna().all()
+    tuned = pd.read_csv(reports / "tuned.csv").set_index("attribute")
+    for name in NAMES[:3]:
+        prob = raw[name].to_numpy(float)
+        logit = np.log(prob / (1 - prob)) / tuned.loc[name, "temperature"]
+        assert calibrated[name].to_numpy() == pytest.approx(1 / (1 + np.exp(-logit)), abs=1e-5)
+
+
+def test_tuned_thresholds_are_those_of_valid(planted: Path) -> None:
+    """F1 on test at the threshold of tuned.csv, from the predictions."""
+    predictions = read_table(planted / "out/data" / PREDICTIONS, predictions_schema(NAMES))
+    tuned = pd.read_csv(planted / "out/reports/tuned.csv").set_index("attribute")
+    applied = pd.read_csv(planted / "out/reports/thresholds.csv")
+    applied = applied[(applied["partition"] == "test") & (applied["aim"] == "f1")]
+    test = read_partition(planted / "prepare", "test", pixels=False)
+    probs = predictions.loc[predictions["partition"] == "test", NAMES].to_numpy(float)
+    for k, name in enumerate(NAMES[:3]):
+        known = test.mask[:, k]
+        decided = probs[known, k] > tuned.loc[name, "threshold_f1"]
+        value = applied.set_index("attribute").loc[name, "value"]
+        assert value == pytest.approx(sk.f1_score(test.labels[known, k], decided), abs=1e-6)
+
+
+def test_the_loss_from_valid_to_test_is_split(planted: Path) -> None:
+    metrics = read_json(planted / "out/reports/metrics.json")
+    shift = metrics["shift"]
+    loss = metrics["valid"]["accuracy"] - metrics["test"]["accuracy"]
+    assert shift["n_attributes"] == 4
+    assert shift["loss"] == pytest.approx(loss, abs=2e-6)
+    assert shift["explained"] + shift["rest"] == pytest.approx(loss, abs=3e-6)
+    assert shift["loss_low"] < loss < shift["loss_high"]
+
+
+def test_one_partition_alone_has_no_shift_and_test_alone_nothing_tuned(
+    planted: Path, tmp_path: Path
+) -> None:
+    valid = evaluate(planted, tmp_path / "a", partitions=["valid"])
+    test = evaluate(planted, tmp_path / "b", partitions=["test"])
+    for out in (valid, test):
+        assert "shift" not in read_json(out / "reports/metrics.json")
+        assert pd.read_csv(out / "reports/shift.csv").empty
+    assert "tuned" in read_json(valid / "reports/metrics.json")["valid"]
+    metrics = read_json(test / "reports/metrics.json")["test"]
+    assert "tuned" not in metrics
+    assert metrics["calibration_error_scaled"] is None
+    assert not (test / "data" / CALIBRATED).exists()
+    assert pd.read_csv(test / "reports/tuned.csv").empty
+
+
+def test_figures_of_a_partition_do_not_depend_on_what_else_is_evaluated(
+    planted: Path, tmp_path: Path
+) -> None:
+    both = pd.read_csv(planted / "out/reports/per_attribute.csv")
+    alone = pd.read_csv(
+        evaluate(planted, tmp_path, partitions=["valid"]) / "reports/per_attribute.csv"
+    )
+    pd.testing.assert_frame_equal(both[both["partition"] == "valid"], alone)
+
+
+def test_intervals_follow_the_seed_and_can_be_switched_off(workspace: Path, tmp_path: Path) -> None:
+    tables = [
+        pd.read_csv(evaluate(workspace, tmp_path / str(k), **changes) / "reports/per_attribute.csv")
+        for k, changes in enumerate(({"seed": 1}, {"seed": 2}, {"n_resamples": 0}))
+    ]
+    ends = [name for name in tables[0] if name.endswith(("_low", "_high"))]
+    values = [name for name in tables[0] if name not in ends]
+    for other in tables[1:]:
+        pd.testing.assert_frame_equal(tables[0][values], other[values])
+        assert not tables[0][ends].equals(other[ends])
+    assert tables[2][ends].isna().all(axis=None)
+    metrics = read_json(tmp_path / "2/reports/metrics.json")["valid"]
+    assert metrics["n_attributes_clearly_above"] is None
+    assert set(metrics["interval"].values()) == {None}
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        pytest.param({"extra": "../nowhere"}, "existing folder", id="extra is missing"),
+        pytest.param({"slices": ["Male", "Male"]}, "every attribute once", id="a slice twice"),
+        pytest.param({"slices": [["Male", "Male"]]}, "two different", id="a pair of one"),
+        pytest.param(
+            {"slices": [["Male", "Young"], ["Young", "Male"]]}, "every pair once", id="a pair twice"
+        ),
+        pytest.param({"slices": [["Male"]]}, "at least 2 items", id="a pair of one alone"),
+        pytest.param({"slices": [["a", "b", "c"]]}, "at most 2 items", id="three attributes"),
+        pytest.param({"slices": [1]}, "valid string", id="a number for a slice"),
+        pytest.param({"n_resamples": -1}, "greater than or equal to 0", id="negative resamples"),
+        pytest.param({"confidence": 1.0}, "less than 1", id="certainty"),
+        pytest.param({"confidence": 95}, "less than 1", id="percent"),
+        pytest.param({"n_bins": 1}, "greater than or equal to 2", id="one bin"),
+    ],
+)
+def test_wrong_parameters(changes: dict[str, Any], expected: str) -> None:
+    with pytest.raises(ValueError, match=expected):
+        make_params(**changes)
 
 
 def test_batch_size_does_not_change_decisions(workspace: Path, tmp_path: Path) -> None:
@@ -413,6 +532,13 @@ def test_tracked_metrics_name_what_was_left_out(planted: Path) -> None:
 
     store = Store()
     log_evaluation_files(cast(Any, store), "run", planted / "out/reports")
+    shift = read_json(planted / "out/reports/metrics.json")["shift"]
+    assert store.metrics["shift/explained"] == shift["explained"]
+    assert {"test/mcc/quadrant_0", "valid/calibration_error_scaled/quadrant_1"} <= set(
+        store.metrics
+    )
+    assert "test/interval/accuracy_low" in store.metrics
+    assert not any(isinstance(value, str) for value in store.metrics.values())
     metrics = read_json(planted / "out/reports/metrics.json")["test"]
     assert store.metrics["test/accuracy"] == metrics["accuracy"]
     left = metrics["without_leaks"]["accuracy"]

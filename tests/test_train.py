@@ -9,11 +9,11 @@ import torch
 
 from stages.common.errors import FacetError
 from stages.common.files import read_json, write_manifest
+from stages.common.inference import load_model, predict
 from stages.common.metrics import count_confusion, mean_defined, score_confusion
 from stages.common.networks import build_network, read_weights
 from stages.common.params import TrainParams, load_params
 from stages.common.shards import ShardWriter, read_partition, shard_schema
-from stages.evaluate.predict import load_model, predict
 from stages.train.checkpoint import Checkpoint, training_key
 from stages.train.feed import Batch, Feed
 from stages.train.run import run

@@ -9,7 +9,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from stages.audit.copies import Copies, Pair, join_pairs
-from stages.audit.rules import MIN_SUPPORT, RuleResult
+from stages.common.rules import MIN_SUPPORT, RuleResult
 from stages.common.tables import ISSUES_SCHEMA, PARTITIONS
 
 

@@ -21,10 +21,10 @@ from stages.audit.findings import (
     tabulate_findings,
 )
 from stages.audit.pictures import read_pictures
-from stages.audit.rules import RuleResult, apply_rules, read_rules
 from stages.audit.suspects import Suspects, find_suspects, rate_attributes
 from stages.common.files import fresh_folder, write_json, write_manifest, write_text
 from stages.common.params import AuditParams
+from stages.common.rules import RuleResult, apply_rules, read_rules
 from stages.common.tables import (
     CHECKS,
     ISSUES,

@@ -11,7 +11,7 @@ from sklearn.metrics import average_precision_score
 
 from stages.audit.combine import Combiner, fit_combiner
 from stages.audit.evidence import Evidence, LabelSet, gather_evidence
-from stages.audit.rules import apply_rules, read_rules
+from stages.common.rules import apply_rules, read_rules
 
 N_FIRST = 1000
 BINS = (0.0, 0.01, 0.03, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)

@@ -8,7 +8,7 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 
 @dataclass(frozen=True)
 class Confusion:
-    """Counts per attribute, each (A,) int64, over known labels only."""
+    """Counts per attribute over known labels only: each (A,) int64, or (R, A) of R resamples."""
 
     tp: np.ndarray
     fp: np.ndarray
@@ -21,8 +21,9 @@ class Confusion:
         return self.tp + self.fp + self.fn + self.tn
 
     def pooled(self) -> "Confusion":
-        """Counts over all attributes together, each (1,): the basis of micro averages."""
-        return Confusion(*(np.atleast_1d(x.sum()) for x in (self.tp, self.fp, self.fn, self.tn)))
+        """Counts over all attributes together, (1,) or (R, 1): the basis of micro averages."""
+        counts = (self.tp, self.fp, self.fn, self.tn)
+        return Confusion(*(x.sum(-1, keepdims=True) for x in counts))
 
 
 def count_confusion(positive: np.ndarray, labels: np.ndarray, mask: np.ndarray) -> Confusion:
@@ -38,26 +39,62 @@ def count_confusion(positive: np.ndarray, labels: np.ndarray, mask: np.ndarray) 
 
 def divide(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
     """Quotient as float64, NaN where the denominator is 0."""
-    result = np.full(np.shape(denominator), np.nan)
+    result = np.full(np.broadcast_shapes(np.shape(numerator), np.shape(denominator)), np.nan)
     np.divide(numerator, denominator, out=result, where=denominator != 0)
     return result
 
 
 def score_confusion(confusion: Confusion) -> dict[str, np.ndarray]:
-    """accuracy, balanced_accuracy, precision, recall and f1, each (A,) float64.
+    """Scores from counts, each of the counts' shape in float64; counts may be weighted.
 
-    precision is undefined without positive decisions, recall without positive labels,
-    balanced_accuracy without both classes, f1 without any positive decision or label.
+    Returns:
+        accuracy; precision (undefined without positive decisions); recall (without positive
+        labels); specificity (without negative labels); balanced_accuracy, the mean of these two;
+        f1 (without any positive decision or label); mcc, Matthews' correlation of decision and
+        label (where either is constant).
     """
-    c = confusion
-    recall, specificity = divide(c.tp, c.tp + c.fn), divide(c.tn, c.tn + c.fp)
+    tp, fp, fn, tn = (np.asarray(x, np.float64) for x in (confusion.tp, confusion.fp,
+                                                          confusion.fn, confusion.tn))  # fmt: skip
+    recall, specificity = divide(tp, tp + fn), divide(tn, tn + fp)
+    spread = np.sqrt(tp + fp) * np.sqrt(tp + fn) * np.sqrt(tn + fp) * np.sqrt(tn + fn)
     return {
-        "accuracy": divide(c.tp + c.tn, c.n),
+        "accuracy": divide(tp + tn, tp + fp + fn + tn),
         "balanced_accuracy": (recall + specificity) / 2,
-        "precision": divide(c.tp, c.tp + c.fp),
+        "precision": divide(tp, tp + fp),
         "recall": recall,
-        "f1": divide(2 * c.tp, 2 * c.tp + c.fp + c.fn),
+        "specificity": specificity,
+        "f1": divide(2 * tp, 2 * tp + fp + fn),
+        "mcc": divide(tp * tn - fp * fn, spread),
     }
+
+
+def score_probabilities(
+    probs: np.ndarray, labels: np.ndarray, mask: np.ndarray
+) -> dict[str, np.ndarray]:
+    """Brier (A,): mean squared difference of probability and label; NaN without known labels."""
+    squares = np.where(mask, (probs.astype(np.float64) - labels) ** 2, 0.0)
+    return {"brier": divide(squares.sum(0), mask.sum(0))}
+
+
+def bin_probabilities(probs: np.ndarray, n_bins: int) -> np.ndarray:
+    """The bin of equal width, 0 to n_bins - 1, of each probability; 1.0 is in the last one."""
+    return np.minimum((probs.astype(np.float64) * n_bins).astype(np.int64), n_bins - 1)
+
+
+def calibration_error(
+    probs: np.ndarray, labels: np.ndarray, mask: np.ndarray, n_bins: int
+) -> np.ndarray:
+    """Expected calibration error (A,), NaN without known labels.
+
+    The mean over labels of |mean probability - share of positives| in the label's bin, with bins of
+    equal width (Naeini et al., AAAI 2015, for the positive class). Of few labels it is too large:
+    chance alone moves the shares.
+    """
+    n_attributes = probs.shape[1]
+    cells = bin_probabilities(probs, n_bins) + n_bins * np.arange(n_attributes)
+    surplus = np.where(mask, probs.astype(np.float64) - labels, 0.0)
+    sums = np.bincount(cells.ravel(), surplus.ravel(), n_attributes * n_bins)
+    return divide(np.abs(sums.reshape(n_attributes, n_bins)).sum(1), mask.sum(0))
 
 
 def score_ranking(probs: np.ndarray, labels: np.ndarray, mask: np.ndarray) -> dict[str, np.ndarray]:

@@ -23,9 +23,14 @@ ATTRIBUTE_METRICS = (
     "balanced_accuracy",
     "precision",
     "recall",
+    "specificity",
     "f1",
+    "mcc",
     "roc_auc",
     "average_precision",
+    "brier",
+    "calibration_error",
+    "calibration_error_scaled",
 )
 
 
@@ -129,7 +134,8 @@ def log_evaluation_files(store: Store, run_id: str, reports: Path) -> None:
     table = pd.read_csv(reports / "per_attribute.csv", keep_default_na=False, na_values=[""])
     for row in table.to_dict("records"):
         for name in ATTRIBUTE_METRICS:
-            metrics[f"{row['partition']}/{name}/{row['attribute']}"] = row[name]
+            if name in row:  # results of older code lack some
+                metrics[f"{row['partition']}/{name}/{row['attribute']}"] = row[name]
     store.log_metrics(run_id, metrics)
     store.client.log_artifacts(run_id, str(reports), "evaluate")
     for partition in table["partition"].unique():

@@ -16,6 +16,9 @@ ANNOTATIONS = "annotations.parquet"
 ISSUES = "issues.parquet"
 SCORES = "scores.parquet"
 PREDICTIONS = "predictions.parquet"
+CALIBRATED = "calibrated.parquet"
+EXTRA = "extra.parquet"
+SALIENCY = "saliency.parquet"
 TRUTH = "truth.parquet"
 
 #: Columns of annotations.parquet that are no attributes; no attribute may bear such a name.
@@ -67,6 +70,24 @@ TRUTH_SCHEMA = pa.schema(
 )
 
 
+#: Pictures that the report shows per attribute, why (kind, and rank from 0 within it), and where
+#: the network looked: height * width bytes, 255 = most; null where the network gives no such map.
+SALIENCY_SCHEMA = pa.schema(
+    [
+        pa.field("image_id", pa.string(), nullable=False),
+        pa.field("partition", pa.string(), nullable=False),
+        pa.field("attribute", pa.string(), nullable=False),
+        pa.field("kind", pa.string(), nullable=False),
+        pa.field("rank", pa.int32(), nullable=False),
+        pa.field("probability", pa.float32(), nullable=False),
+        pa.field("label", pa.bool_(), nullable=False),
+        pa.field("height", pa.int32()),
+        pa.field("width", pa.int32()),
+        pa.field("heat", pa.binary()),
+    ]
+)
+
+
 def annotations_schema(attributes: Sequence[str]) -> pa.Schema:
     """Schema of annotations.parquet: one row per image, one nullable bool per attribute.
 
@@ -101,12 +122,29 @@ def scores_schema(attributes: Sequence[str]) -> pa.Schema:
 
 
 def predictions_schema(attributes: Sequence[str]) -> pa.Schema:
-    """Schema of predictions.parquet: one raw sigmoid in [0, 1] per image and attribute."""
+    """Schema of predictions.parquet: one raw sigmoid in [0, 1] per image and attribute.
+
+    extra.parquet has the same, of the second data set; partition is that set's own.
+    """
     return pa.schema(
         [
             pa.field("image_id", pa.string(), nullable=False),
             pa.field("partition", pa.string(), nullable=False),
             *(pa.field(name, pa.float32(), nullable=False) for name in attributes),
+        ]
+    )
+
+
+def calibrated_schema(attributes: Sequence[str]) -> pa.Schema:
+    """Schema of calibrated.parquet: predictions after temperature scaling.
+
+    null: the attribute has no temperature, for valid lacks a class of it.
+    """
+    return pa.schema(
+        [
+            pa.field("image_id", pa.string(), nullable=False),
+            pa.field("partition", pa.string(), nullable=False),
+            *(pa.field(name, pa.float32()) for name in attributes),
         ]
     )
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from torch import nn
 
 from stages.common.errors import FacetError
 from stages.common.files import (
@@ -18,21 +19,27 @@ from stages.common.files import (
     write_manifest,
     write_text,
 )
+from stages.common.inference import load_model, predict
 from stages.common.metrics import majority_class
-from stages.common.params import EvaluateParams
+from stages.common.params import EvaluateParams, resolve_path
 from stages.common.shards import read_partition
 from stages.common.tables import (
     ISSUES,
     ISSUES_SCHEMA,
-    PREDICTIONS,
-    predictions_schema,
+    SALIENCY,
+    SALIENCY_SCHEMA,
     read_table,
     write_table,
 )
 from stages.common.tracking import log_evaluation
+from stages.evaluate.columns import COLUMNS
 from stages.evaluate.doubts import collect_doubts, score_without
-from stages.evaluate.predict import load_model, predict
-from stages.evaluate.tables import score_attributes, summarise, trace_curves
+from stages.evaluate.extra import answer_extra
+from stages.evaluate.figures import Figures, derive_figures, list_tuned, tune
+from stages.evaluate.outputs import gather_tables, to_csv, write_predictions
+from stages.evaluate.part import Part
+from stages.evaluate.saliency import choose_pictures, table_saliency
+from stages.evaluate.shift import explain_loss
 
 log = logging.getLogger(__name__)
 
@@ -40,68 +47,124 @@ log = logging.getLogger(__name__)
 def run(
     params: EvaluateParams, prepare: Path, train: Path, audit: Path, out: Path, reports: Path
 ) -> str:
-    """Write predictions.parquet to `out`; metrics.json, per_attribute.csv, curves.csv to `reports`.
+    """Predict once; write predictions to `out` and the figures that follow to `reports`.
+
+    `out` gets predictions.parquet, calibrated.parquet where valid, which temperatures are fitted
+    on, is evaluated, extra.parquet where a second set is, and saliency.parquet with pictures of
+    test or, where it is not evaluated, valid; `reports` gets metrics.json and the tables of
+    columns.COLUMNS, header only where there is nothing to say.
 
     Partitions that the set lacks are skipped. The majority class is that of the known labels of
     the set's training partition, or where it has none, of the one the model learned from. Beside
     the official figures, over all images, stand those without what the audit flagged.
 
     Raises:
-        FacetError: the set has other attributes or sizes than the model, or no image to evaluate.
+        FacetError: the set has other attributes or sizes than the model, or no image to evaluate;
+            or the second set does not fit the model.
     """
     network, model = load_model(train / "model")
     manifest = read_manifest(prepare)
     check_set(prepare, manifest, model)
     attributes: list[str] = model["attributes"]
-    columns = [manifest["attributes"].index(name) for name in attributes]
     partitions = choose_partitions(params.partitions, prepare, manifest["n_by_partition"])
     doubts = collect_doubts(read_table(audit / ISSUES, ISSUES_SCHEMA))
     data_hash = hash_file(prepare / MANIFEST)
     is_own_set = data_hash == model["data_sha256"]  # the one the model learned from
-    learned_ids: set[str] | None = None
-    if manifest["n_by_partition"]["train"]:
-        learned = read_partition(prepare, "train", pixels=False)
-        majority = majority_class(learned.labels, learned.mask)[columns]
-        learned_ids = set(learned.image_ids) if is_own_set else None
-    else:
-        majority = np.array(model["majority_class"], np.uint8)
-    predictions, rows, curves = [], [], []
+    majority, learned_ids = read_majority(prepare, manifest, model)
+    parts = [
+        answer_partition(prepare, name, manifest, network, model, majority, params.batch_size)
+        for name in partitions
+    ]
+    extra = None
+    if params.extra is not None:
+        extra = answer_extra(resolve_path(params.extra), network, model, params.batch_size)
+    valid = next((part for part in parts if part.name == "valid"), None)
+    tuned = None if valid is None else tune(valid)
+    figures: dict[str, Figures] = {}
     metrics: dict[str, Any] = {}
-    for partition in partitions:
-        part = read_partition(prepare, partition)
-        labels, mask = part.labels[:, columns], part.mask[:, columns]
-        probs = predict(network, model["network"], part.pixels, params.batch_size)
-        table = pd.DataFrame(probs, columns=attributes)
-        table.insert(0, "image_id", part.image_ids)
-        table.insert(1, "partition", partition)
-        predictions.append(table)
-        scores = score_attributes(probs, labels, mask, majority, attributes, params.threshold)
-        metrics[partition] = summarise(scores, probs, labels, mask, params.threshold)
-        metrics[partition] |= score_without(
-            doubts, part.image_ids, probs, labels, mask, majority, attributes, params.threshold,
-            learned_ids,
+    for part in (*parts, *([extra.part] if extra else [])):
+        figures[part.name] = derive_figures(part, tuned, params)
+        metrics[part.name] = figures[part.name].metrics
+    for part in parts:
+        metrics[part.name] |= score_without(
+            doubts, part.image_ids, part.probs, part.labels, part.mask, majority, attributes,
+            params.threshold, learned_ids if is_own_set else None,
         )  # fmt: skip
-        scores.insert(0, "partition", partition)
-        rows.append(scores)
-        curve = trace_curves(probs, labels, mask, attributes)
-        curve.insert(0, "partition", partition)
-        curves.append(curve)
-    with fresh_folder(out) as folder, fresh_folder(reports) as tables:
-        write_table(pd.concat(predictions), folder / PREDICTIONS, predictions_schema(attributes))
-        write_manifest(folder, {"weights_sha256": model["weights_sha256"], "key": model["key"]})
-        write_json(tables / "metrics.json", metrics)
-        write_text(tables / "per_attribute.csv", to_csv(pd.concat(rows)))
-        write_text(tables / "curves.csv", to_csv(pd.concat(curves)))
+    tables = gather_tables(figures.values())
+    if valid is not None and tuned is not None:
+        tables["tuned"] = list_tuned(valid, tuned)
+    if "valid" in figures and "test" in figures:
+        a, b = figures["valid"], figures["test"]
+        shift = explain_loss(attributes, a.counts, b.counts, a.drawn, b.drawn, params.confidence)
+        tables["shift"], metrics["shift"] = shift.table, shift.summary
+    shown = next((part for part in parts if part.name == "test"), parts[-1])  # as headlines do
+    chosen = choose_pictures(shown, params.threshold, params.n_shown, params.seed)
+    pixels = read_partition(prepare, shown.name, pixels=len(chosen) > 0).pixels
+    saliency = table_saliency(shown, chosen, network, model["network"], pixels, params.batch_size)
+    with fresh_folder(out) as folder, fresh_folder(reports) as texts:
+        write_predictions(folder, parts, figures, extra)
+        write_table(saliency, folder / SALIENCY, SALIENCY_SCHEMA)
+        write_manifest(
+            folder,
+            {
+                "weights_sha256": model["weights_sha256"],
+                "key": model["key"],
+                "extra": extra.facts if extra else None,
+            },
+        )
+        write_json(texts / "metrics.json", metrics)
+        for name, columns in COLUMNS.items():
+            table = tables.get(name, pd.DataFrame(columns=columns))
+            write_text(texts / f"{name}.csv", to_csv(table[list(columns)]))
     tracked = params.model_dump(mode="json")
     if not is_own_set:
         tracked["data_sha256"] = data_hash  # a second evaluation, beside that of the model's set
     log_evaluation(model, tracked, reports, out)
-    shown = ", ".join(
-        f"{name} {value['accuracy']:.4f} (majority {value['majority_accuracy']:.4f})"
-        for name, value in metrics.items()
-        if value["accuracy"] is not None
+    said = ", ".join(
+        f"{name} {figure.metrics['accuracy']:.4f} "
+        f"(majority {figure.metrics['majority_accuracy']:.4f})"
+        for name, figure in figures.items()
+        if figure.metrics["accuracy"] is not None
     )
-    return f"evaluate: mean accuracy {shown}"
+    return f"evaluate: mean accuracy {said}"
+
+
+def read_majority(
+    prepare: Path, manifest: dict[str, Any], model: dict[str, Any]
+) -> tuple[np.ndarray, set[str] | None]:
+    """The majority class (A,) in the model's order, and the training images of a prepared set.
+
+    A set without training images has None of those, and the majority class of the model's.
+    """
+    if not manifest["n_by_partition"]["train"]:
+        return np.array(model["majority_class"], np.uint8), None
+    learned = read_partition(prepare, "train", pixels=False)
+    columns = [manifest["attributes"].index(name) for name in model["attributes"]]
+    return majority_class(learned.labels, learned.mask)[columns], set(learned.image_ids)
+
+
+def answer_partition(
+    prepare: Path,
+    name: str,
+    manifest: dict[str, Any],
+    network: nn.Module,
+    model: dict[str, Any],
+    majority: np.ndarray,
+    batch_size: int,
+) -> Part:
+    """Predict one partition of a prepared set; labels in the model's order of attributes."""
+    read = read_partition(prepare, name)
+    columns = [manifest["attributes"].index(attribute) for attribute in model["attributes"]]
+    return Part(
+        name=name,
+        attributes=model["attributes"],
+        image_ids=read.image_ids,
+        identities=read.identities,
+        probs=predict(network, model["network"], read.pixels, batch_size),
+        labels=read.labels[:, columns],
+        mask=read.mask[:, columns],
+        majority=majority,
+    )
 
 
 def check_set(prepare: Path, manifest: dict[str, Any], model: dict[str, Any]) -> None:
@@ -148,11 +211,3 @@ def choose_partitions(
         if name not in present:
             log.info("evaluate: %s holds no images of %s, which is skipped", prepare, name)
     return present
-
-
-def to_csv(table: pd.DataFrame) -> str:
-    """CSV with six digits; undefined values are empty fields."""
-    text: str = table.replace([np.inf, -np.inf], np.nan).to_csv(
-        index=False, float_format="%.6g", lineterminator="\n"
-    )
-    return text

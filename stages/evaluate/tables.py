@@ -6,10 +6,12 @@ import numpy as np
 import pandas as pd
 
 from stages.common.metrics import (
+    calibration_error,
     count_confusion,
     majority_accuracy,
     mean_defined,
     score_confusion,
+    score_probabilities,
     score_ranking,
 )
 
@@ -21,10 +23,15 @@ SCORES = (
     "balanced_accuracy",
     "precision",
     "recall",
+    "specificity",
     "f1",
+    "mcc",
     "roc_auc",
     "average_precision",
+    "brier",
 )
+#: How far probabilities are off, raw and after temperature scaling.
+ERRORS = ("calibration_error", "calibration_error_scaled")
 
 
 def score_attributes(
@@ -46,7 +53,7 @@ def score_attributes(
         threshold: A probability above this decides for 1.
     """
     scores = score_confusion(count_confusion(probs > threshold, labels, mask))
-    scores |= score_ranking(probs, labels, mask)
+    scores |= score_ranking(probs, labels, mask) | score_probabilities(probs, labels, mask)
     n_known, n_positive = mask.sum(0), (labels.astype(bool) & mask).sum(0)
     base = majority_accuracy(majority, labels, mask)
     columns: dict[str, Any] = {
@@ -73,6 +80,7 @@ def summarise(
     everything = np.ones_like(flat_labels, dtype=bool)
     micro = score_confusion(count_confusion(flat_probs > threshold, flat_labels, everything))
     micro |= score_ranking(flat_probs, flat_labels, everything)
+    micro |= score_probabilities(flat_probs, flat_labels, everything)
     means = {
         name: mean_defined(table[name].to_numpy())
         for name in (*SCORES, "majority_accuracy", "gain")
@@ -87,6 +95,38 @@ def summarise(
     rounded = {k: None if v != v else round(v, 6) for k, v in values.items()}
     above = int((table["gain"] > 0).sum())
     return {"n_images": len(probs), **rounded, "n_attributes_above_majority": above}
+
+
+def score_calibration(
+    probs: np.ndarray,
+    scaled: np.ndarray | None,
+    labels: np.ndarray,
+    mask: np.ndarray,
+    n_bins: int,
+) -> tuple[pd.DataFrame, dict[str, float | None]]:
+    """ERRORS per attribute, as columns, then their means and those of all labels together (micro).
+
+    Args:
+        probs: (N, A) in [0, 1], raw.
+        scaled: (N, A) calibrated, an attribute without a temperature NaN throughout; None where
+            there are no temperatures at all.
+        labels: (N, A) in {0, 1}.
+        mask: (N, A) bool, True where the label is known.
+        n_bins: Of equal width.
+    """
+    columns: dict[str, np.ndarray] = {}
+    values: dict[str, float] = {}
+    for name, given in zip(ERRORS, (probs, scaled), strict=True):
+        usable = np.zeros(probs.shape[1], bool) if given is None else ~np.isnan(given).any(0)
+        columns[name] = np.full(probs.shape[1], np.nan)
+        micro = np.full(1, np.nan)
+        if given is not None and usable.any():
+            mine, truth, known = given[:, usable], labels[:, usable], mask[:, usable]
+            columns[name][usable] = calibration_error(mine, truth, known, n_bins)
+            one = known.reshape(-1, 1)
+            micro = calibration_error(mine.reshape(-1, 1), truth.reshape(-1, 1), one, n_bins)
+        values |= {name: mean_defined(columns[name]), f"micro_{name}": float(micro[0])}
+    return pd.DataFrame(columns), {k: None if v != v else round(v, 6) for k, v in values.items()}
 
 
 def trace_curves(

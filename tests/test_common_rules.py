@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from stages.audit.rules import Rule, apply_rules, read_rules
 from stages.common.errors import FacetError
+from stages.common.rules import Rule, apply_rules, read_rules
 
 NAMES = ["Bald", "Black_Hair", "Gray_Hair", "Goatee", "No_Beard"]
 HEADER = "rule,kind,if_attribute,if_value,attributes,source\n"

@@ -1,0 +1,1 @@
+"""Use a trained model on photos; not part of the pipeline."""
