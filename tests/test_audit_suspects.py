@@ -171,6 +171,22 @@ def test_combiner_finds_the_rate_and_is_calibrated(rate: float) -> None:
     assert (np.diff(p.ravel()[order]) >= -1e-7).all()
 
 
+def test_threads_do_not_change_what_is_learned() -> None:
+    rng = np.random.default_rng(4)
+    shape = (2500, 40)
+    planted = rng.random(shape) < 0.03
+    doubt = rng.normal(-3 + 4 * planted, 2).astype(np.float32)
+    nothing, known = np.zeros(shape, np.float32), np.ones(shape, bool)
+    n_threads = torch.get_num_threads()
+    torch.set_num_threads(4)
+    try:
+        fits = [fit_combiner(doubt, nothing, planted, known, 0.03, 0) for _ in range(3)]
+    finally:
+        torch.set_num_threads(n_threads)
+    assert len({float(fit.common) for fit in fits}) == 1
+    assert all(torch.equal(fit.prior, fits[0].prior) for fit in fits)
+
+
 def test_flips_are_the_share_of_known_labels() -> None:
     known = np.ones((1000, 3), bool)
     known[500:, 1] = False

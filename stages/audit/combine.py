@@ -13,6 +13,8 @@ errors, and a label as it stands is wrong with odds w / (1 - w) * exp(h). Errors
 are not random as planted ones are: both are as good as the likeness.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -88,6 +90,23 @@ def list_terms(doubt: NDArray[np.float32], extra: NDArray[np.float32]) -> Tensor
     return torch.stack(terms, -1) / 4
 
 
+@contextmanager
+def same_sums() -> Iterator[None]:
+    """Gradients that several threads add up come in the same order each time (and sooner).
+
+    Without it torch sums the labels of a kind in the order in which threads arrive, and rates
+    differed in the third digit from run to run.
+    """
+    before = torch.are_deterministic_algorithms_enabled()
+    warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
+    torch.use_deterministic_algorithms(True)
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before, warn_only=warn_only)
+
+
+@same_sums()
 def fit_combiner(
     doubt: NDArray[np.float32],
     extra: NDArray[np.float32],
