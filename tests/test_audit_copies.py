@@ -80,6 +80,39 @@ def test_a_large_exact_group_is_paired_by_one_of_each_partition(
     assert {(pair.first, pair.second) for pair in found.pairs} == expected
 
 
+def test_every_member_of_a_large_group_meets_a_near_copy_in_test(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "MAX_GROUP", 2)
+    image = draw_picture(8)
+    found = look_for_copies([*[encode(image)] * 6, encode(image, 50)], [*["train"] * 6, "test"])
+    near = {(pair.first, pair.second) for pair in found.pairs if not pair.exact}
+    assert near == {(k, 6) for k in range(6)}
+
+
+def test_pictures_that_show_nothing_are_no_near_copies() -> None:
+    blobs = [encode(Image.new("RGB", (40, 50), (k, k, k))) for k in range(100, 140)]
+    assert look_for_copies(blobs).pairs == []
+
+
+def test_a_crowd_of_near_copies_is_one_group(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("stages.audit.crowds.MAX_CROWD", 5)
+    image = draw_picture(8)
+    blobs = [encode(image, quality) for quality in range(50, 90, 2)]
+    partition = ["valid", "train", "train", "test"] * 5
+    found = look_for_copies(blobs, partition)
+    assert group_near(found) == [[*range(20)]]
+    assert len(found.pairs) < 3 * 20
+    for k in range(20):
+        met = {
+            j
+            for pair in found.pairs
+            for j in (pair.first, pair.second)
+            if k in (pair.first, pair.second)
+        }
+        assert {partition[j] for j in met} == {"train", "valid", "test"}
+
+
 def test_no_pictures_hold_no_copies() -> None:
     nothing = np.zeros(0, object)
     empty = Pictures(

@@ -168,6 +168,9 @@ def test_pictures_beside_the_table_win(tmp_path: Path) -> None:
         pytest.param([ROWS[0], "c.jpg,1,0,,"], "split: expected train, valid", id="no partition"),
         pytest.param(["file,a,a", "c.jpg,1,0"], ":1: expected distinct names", id="name twice"),
         pytest.param(["file,status", "c.jpg,1"], ":1: expected distinct names", id="reserved"),
+        pytest.param(
+            ["file,face", "c.jpg,1"], ":1: expected distinct names", id="a column of scores"
+        ),
         pytest.param(["file,", "c.jpg,1"], ":1: expected distinct names", id="no name"),
         pytest.param(["file", "c.jpg"], ":1: expected attribute names", id="no attributes"),
         pytest.param(["file,a"], "at least one image", id="no rows"),

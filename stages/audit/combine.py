@@ -149,7 +149,7 @@ def fit_combiner(
 
     theta = theta.requires_grad_()
     optimizer = torch.optim.LBFGS([theta], max_iter=150, line_search_fn="strong_wolfe")
-    scale = 100 / len(row)
+    scale = 100 / max(len(row), 1)
 
     def closure() -> Tensor:
         optimizer.zero_grad()

@@ -15,6 +15,12 @@ def code_identities(identity: Sequence[object]) -> NDArray[np.int64]:
     return np.array([codes.setdefault(key, len(codes)) for key in keys], np.int64)
 
 
+def count_people(person: NDArray[np.int64]) -> float:
+    """How many people of equal numbers of images would be as varied: (sum n)^2 / sum n^2."""
+    sizes = np.bincount(person).astype(float)
+    return float(sizes.sum() ** 2 / max((sizes**2).sum(), 1))
+
+
 def sum_others(
     values: NDArray[np.floating], groups: NDArray[np.int64]
 ) -> NDArray[np.float32]:  # fmt: skip

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import combinations, product
 
 import numpy as np
@@ -10,14 +11,18 @@ from numpy.typing import NDArray
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
+from stages.audit.crowds import Crowds
 from stages.audit.lookalikes import find_covered, find_look_alikes
 from stages.audit.pictures import Pictures
 from stages.audit.search import find_pairs
 from stages.audit.verification import compare_pictures
 from stages.common.params import AuditParams
+from stages.common.tables import PARTITIONS
 
-#: Members of larger groups (a placeholder picture, say) are paired with one per partition only.
+#: Members of larger groups (a placeholder picture, say) are paired with one per partition only, so
+#: that each still meets a copy in every partition that holds one.
 MAX_GROUP = 100
+MIN_RANGE = 3  # gray levels of a thumb: below, it shows nothing that could be compared
 
 log = logging.getLogger(__name__)
 
@@ -39,7 +44,8 @@ class Copies:
 
     exact: groups of at least two rows, ascending, exact copies of one another.
     near: verified pairs of different pictures, by their first members where those have copies.
-    pairs: every pair of copies, exact and near, of which each is a copy of the other.
+    pairs: every pair of copies, exact and near, of which each is a copy of the other; of crowds
+        those with the first of each partition.
     """
 
     exact: list[list[int]]
@@ -60,7 +66,10 @@ def find_copies(pictures: Pictures, partition: NDArray[np.object_], params: Audi
     members: dict[int, list[int]] = {}
     for place, group in enumerate(group_of):
         members.setdefault(int(group), []).append(place)
-    near = find_near(pictures, firsts, params)
+    sides = np.zeros((len(firsts), len(PARTITIONS)), bool)
+    for column, name in enumerate(PARTITIONS):
+        sides[group_of[partition[pictures.row] == name], column] = True
+    near = find_near(pictures, firsts, sides, params)
 
     pairs: list[Pair] = []
     exact = [[int(pictures.row[k]) for k in group] for group in members.values() if len(group) > 1]
@@ -96,12 +105,22 @@ def join_pairs(first: NDArray[np.int64], second: NDArray[np.int64], n: int) -> N
     return connected_components(graph, directed=False)[1].astype(np.int64)
 
 
-def find_near(pictures: Pictures, places: NDArray[np.int64], params: AuditParams) -> list[Pair]:
+def find_near(
+    pictures: Pictures, places: NDArray[np.int64], sides: NDArray[np.bool_], params: AuditParams
+) -> list[Pair]:
     """Verified near copies among the pictures at `places`, one of each exact group.
 
     Candidates come from the perceptual hash and from coarse resemblance; each is then verified
     on pixels, upright and, if asked for, mirrored. The better of the two counts.
+
+    Args:
+        pictures: Readable pictures.
+        places: (Q,) places, ascending.
+        sides: (Q, 3) bool: partitions in which each of them lies, or an exact copy.
+        params: Thresholds.
     """
+    is_plain = np.ptp(pictures.thumbs, axis=(1, 2))[places] < MIN_RANGE
+    places, crowds = places[~is_plain], Crowds(sides[~is_plain])
     thumbs, hashes = pictures.thumbs[places], pictures.hashes[places]
     found: dict[tuple[int, int], tuple[float, bool]] = {}
     for mirrored in (False, True) if params.mirrored else (False,):
@@ -110,12 +129,12 @@ def find_near(pictures: Pictures, places: NDArray[np.int64], params: AuditParams
         alike = np.unique(np.concatenate([by_hash, find_look_alikes(thumbs, mirrored)]), axis=0)
         n_verified = 0
         for candidates, is_in_place in ((alike, False), (find_covered(thumbs, mirrored), True)):
-            similarity = compare_pictures(thumbs, candidates, mirrored, is_in_place)
-            for k in np.flatnonzero(similarity >= params.near_similarity):
-                key = (int(candidates[k, 0]), int(candidates[k, 1]))
-                n_verified += key not in found
-                if key not in found or similarity[k] > found[key][0]:
-                    found[key] = (float(similarity[k]), mirrored)
+            compare = partial(compare_pictures, thumbs, mirrored=mirrored, is_in_place=is_in_place)
+            pairs, similarity = crowds.verify(candidates, compare, params.near_similarity)
+            for (first, second), value in zip(pairs.tolist(), similarity.tolist(), strict=True):
+                n_verified += (first, second) not in found
+                if value > found.get((first, second), (0.0,))[0]:
+                    found[first, second] = (value, mirrored)
         log.info(
             "near copies%s: %d candidates by hash, %d in all, %d verified",
             ", mirrored" if mirrored else "", len(by_hash), len(alike), n_verified,
@@ -161,10 +180,10 @@ def _pair_up(
             for leader, member in product(leaders, one)
             if member != leader and (member not in leaders or leader < member)
         ]
-    sides = [
-        side if len(side) <= MAX_GROUP else _leaders(side, row, partition) for side in (one, other)
-    ]
-    return list(product(sides[0], sides[1]))
+    if len(one) * len(other) <= MAX_GROUP**2:
+        return list(product(one, other))
+    few, less = (_leaders(group, row, partition) for group in (one, other))
+    return sorted({*product(one, less), *product(few, other)})
 
 
 def _leaders(

@@ -18,6 +18,9 @@ def make_folds(
 ) -> NDArray[np.int64]:
     """Fold of every one of N images; -1 for those that are not among `rows`.
 
+    Folds are numbered from 0. Where few people or large groups leave some empty there are fewer,
+    in the worst case one.
+
     Args:
         identity: (N,) name of the person or None.
         copies: Copies among the N images.
@@ -32,5 +35,6 @@ def make_folds(
     groups = group_rows(keys, pairs=pairs)
     sizes = [len(rows) // n_folds + (k < len(rows) % n_folds) for k in range(n_folds)]
     folds = np.full(len(identity), -1, np.int64)
-    folds[rows] = stratify(labels[rows], known[rows], groups[rows], sizes, seed)
+    parts = stratify(labels[rows], known[rows], groups[rows], sizes, seed)
+    folds[rows] = np.unique(parts, return_inverse=True)[1]
     return folds

@@ -26,7 +26,7 @@ def score_identities(
 ) -> NDArray[np.float32] | None:
     """Probability (P,) that an image shows somebody else, NaN with fewer than MIN_OTHERS others.
 
-    None where fewer than 50 training images have that many.
+    None where fewer than 50 training images have that many, or too few people to compare with.
 
     Args:
         matrix: (P, D) features, main axes first.
@@ -56,6 +56,8 @@ def score_identities(
         turned = _turn(x, person, fitted, here)
         own[here], other[here] = _compare(turned, person[here], rng)
     seen = (folds >= 0) & ~np.isnan(own) & ~np.isnan(other)
+    if not seen.any():
+        return None
     doubt = np.concatenate([own[seen], other[seen]])[:, None]
     planted = (np.arange(len(doubt)) >= seen.sum())[:, None]
     nothing = np.zeros(doubt.shape, np.float32)

@@ -98,24 +98,26 @@ def _find_alike(
             hits = []
             for view in views:
                 queries = _standardise(_measure(block, view, mirrored), centre, spread)
-                hits.append(lists.search(queries, min_cosine))
+                first, second, cosine = lists.search(queries, min_cosine)
+                # View by view: a crowd of one picture's copies would fill the memory.
+                hits.append(_keep_nearest(first + start, second, cosine, n))
             first, second, cosine = (np.concatenate(part) for part in zip(*hits, strict=True))
-            return encode_pairs(*_keep_nearest(first + start, second, cosine, n), n)
+            return encode_pairs(*_keep_nearest(first, second, cosine, n)[:2], n)
 
         return decode_pairs(pool.map(search, starts), n)
 
 
 def _keep_nearest(
     first: NDArray[np.int64], second: NDArray[np.int64], cosine: NDArray[np.float32], n: int
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]:
     """Of each picture's hits the MAX_NEIGHBOURS nearest others, seen in their best view."""
     order = np.lexsort((second, -cosine, first))
-    first, second = first[order], second[order]
+    first, second, cosine = first[order], second[order], cosine[order]
     _, kept = np.unique(first * n + second, return_index=True)  # the first is the nearest
     kept = np.sort(kept[first[kept] != second[kept]])
-    first, second = first[kept], second[kept]
-    place = np.arange(len(first)) - np.searchsorted(first, first)
-    return first[place < MAX_NEIGHBOURS], second[place < MAX_NEIGHBOURS]
+    place = np.arange(len(kept)) - np.searchsorted(first[kept], first[kept])
+    kept = kept[place < MAX_NEIGHBOURS]
+    return first[kept], second[kept], cosine[kept]
 
 
 def _measure(thumbs: NDArray[np.uint8], view: View, mirrored: bool) -> NDArray[np.float32]:

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from stages.audit.backbone import load_backbone
-from stages.audit.consensus import code_identities, sum_others
+from stages.audit.consensus import code_identities, count_people, sum_others
 from stages.audit.copies import Copies
 from stages.audit.evidence import Evidence, LabelSet, gather_evidence
 from stages.audit.faceless import score_faceless
@@ -26,6 +26,11 @@ from stages.common.params import AuditParams
 
 #: Fewer training images teach a probe nothing.
 MIN_TRAIN = 200
+#: Of fewer people (see count_people) the votes of a person's other images, one short of the same
+#: sum each, tell the image's own label: planted flips ranked behind those found without people.
+MIN_PEOPLE = 10
+#: Fewer planted errors teach nothing about real ones.
+MIN_FLIPS = 5
 
 log = logging.getLogger(__name__)
 
@@ -74,24 +79,31 @@ def find_suspects(
         np.full(n, np.nan, np.float32),
         np.full((n, len(attributes)), np.nan, np.float32),
     )
+    image_ids = annotations["image_id"].to_numpy(object)
+    identity = annotations["identity"].to_numpy(object)
     train = (annotations["partition"] == "train").to_numpy()
     fitted = readable[train[readable]]
+    folds = np.full(n, -1, np.int64)
     reason = None
     if params.features == "none":
         reason = "audit.features is none"
     elif len(fitted) < max(MIN_TRAIN, 4 * params.n_folds):
         reason = f"{len(fitted)} readable training images, fewer than {MIN_TRAIN}"
+    else:
+        if count_people(code_identities(identity[fitted])) < MIN_PEOPLE:
+            log.warning("identities are left aside, as nearly all images show the same few people")
+            identity = np.full(n, None, object)
+        folds = make_folds(identity, copies, labels, known, fitted, params.n_folds, params.seed)
+        if folds.max() < 1:
+            reason = "the training images are all copies of one another"
     if reason:
         log.warning("mislabel, faceless and identity_outlier are skipped: %s", reason)
         skipped = dict.fromkeys(("mislabel", "faceless", "identity_outlier"), reason)
         return Suspects(nothing.face, nothing.identity, nothing.labels, skipped=skipped)
-    image_ids = annotations["image_id"].to_numpy(object)
-    identity = annotations["identity"].to_numpy(object)
     backbone = load_backbone(params)
     extracted = extract_features(download, image_ids, readable, train, backbone, params.seed)
     assert extracted is not None  # MIN_TRAIN is above MIN_SAMPLE
     features, axes = extracted
-    folds = make_folds(identity, copies, labels, known, fitted, params.n_folds, params.seed)
     folds = folds[readable]
     person = code_identities(identity[readable])
     face = nothing.face
@@ -102,7 +114,8 @@ def find_suspects(
     place[readable] = np.arange(len(readable))
     pairs = np.array([(pair.first, pair.second) for pair in copies.pairs], np.int64).reshape(-1, 2)
     x = torch.from_numpy(features.matrix)
-    if params.fine_tune and known[fitted].any():
+    can_judge = np.round(params.self_check * known[fitted].sum(0)).sum() >= MIN_FLIPS
+    if params.fine_tune and can_judge:
         answers = ask_tuned(
             params, download, image_ids, readable, labels[readable], known[readable], folds
         )
@@ -116,7 +129,7 @@ def find_suspects(
         folds,
     )
     skipped, check, evidence = {}, None, None
-    if known[fitted].any():
+    if can_judge:
         evidence = gather_evidence(data)
         check = check_itself(data, attributes, params.self_check, params.flag_above, params.seed)
         wrong = check.combiner.judge(
@@ -124,7 +137,7 @@ def find_suspects(
         )
         nothing.labels[readable] = np.where(data.known, wrong, np.nan)
     else:
-        skipped["mislabel"] = "no known label"
+        skipped["mislabel"] = f"{int(known[fitted].sum())} known labels in train are too few"
     logits = None if evidence is None else evidence.probe
     stranger = score_identities(features.matrix, logits, person, folds, params.seed)
     if stranger is None:

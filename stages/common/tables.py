@@ -21,8 +21,9 @@ EXTRA = "extra.parquet"
 SALIENCY = "saliency.parquet"
 TRUTH = "truth.parquet"
 
-#: Columns of annotations.parquet that are no attributes; no attribute may bear such a name.
-FIXED_COLUMNS = ("image_id", "partition", "identity", "status", "error")
+#: Columns of annotations.parquet or scores.parquet that are no attributes: no attribute may bear
+#: such a name.
+FIXED_COLUMNS = ("image_id", "partition", "identity", "face", "status", "error")
 
 #: Every finding of the audit is of one of these kinds.
 CHECKS = (

@@ -1,0 +1,86 @@
+"""Data from which little can be learned: an audit that says so, and no crash."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import timm
+import torch
+from audit_fabric import ATTRIBUTES, AUDIT, Row, draw_picture, encode, write_download
+from safetensors.torch import save_file
+
+from stages.audit.consensus import count_people
+from stages.audit.copies import Copies
+from stages.audit.folds import make_folds
+from stages.audit.run import run
+from stages.common.tables import ISSUES_SCHEMA, read_table, scores_schema
+
+N_IMAGES = 210
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    torch.manual_seed(0)
+    path = tmp_path_factory.mktemp("weights") / "w.safetensors"
+    save_file(timm.create_model("test_resnet", pretrained=False).state_dict(), path)
+    return path
+
+
+def draw_set(
+    identity: Callable[[int], str | None] = lambda k: str(k // 3),
+    known: Callable[[int], bool] = lambda k: True,
+    picture: Callable[[int], int] = lambda k: k,
+) -> list[Row]:
+    """Training images with labels by chance; known says whose labels are known."""
+    rng = np.random.default_rng(0)
+    rows = []
+    for k in range(N_IMAGES):
+        labels = {name: bool(rng.random() < 0.4) if known(k) else None for name in ATTRIBUTES}
+        data = encode(draw_picture(picture(k), 32, 26))
+        rows.append(Row(f"{k:03d}.jpg", data, identity=identity(k), labels=labels))
+    return rows
+
+
+EVERYTHING = {"mislabel", "faceless", "identity_outlier"}
+
+
+@pytest.mark.parametrize(
+    ("rows", "skipped"),
+    [
+        pytest.param(draw_set(lambda k: "1"), {"identity_outlier"}, id="one person"),
+        pytest.param(draw_set(lambda k: str(k % 3)), {"identity_outlier"}, id="three people"),
+        pytest.param(
+            draw_set(lambda k: "1" if k < 190 else str(k)), {"identity_outlier"},
+            id="one person in most images",
+        ),
+        pytest.param(draw_set(known=lambda k: k == 7), {"mislabel"}, id="one image with labels"),
+        pytest.param(draw_set(picture=lambda k: 0), EVERYTHING, id="one picture"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_learned_is_skipped(
+    rows: list[Row], skipped: set[str], weights: Path, tmp_path: Path
+) -> None:
+    download = write_download(tmp_path / "download", rows)
+    params = AUDIT.model_copy(update={"features": "test_resnet", "weights": str(weights)})
+    line = run(params, download, tmp_path / "out", tmp_path / "reports")
+    summary = json.loads((tmp_path / "reports" / "summary.json").read_text())
+    assert set(summary["skipped"]) == skipped
+    assert all(check in line for check in skipped)
+    issues = read_table(tmp_path / "out" / "issues.parquet", ISSUES_SCHEMA)
+    assert EVERYTHING - set(issues["check"]) == skipped
+    scores = read_table(tmp_path / "out" / "scores.parquet", scores_schema(ATTRIBUTES))
+    assert scores[ATTRIBUTES].isna().all(axis=None) == ("mislabel" in skipped)
+
+
+def test_images_of_few_people_count_as_few() -> None:
+    assert count_people(np.repeat(np.arange(7), 4)) == pytest.approx(7)
+    assert count_people(np.array([0] * 190 + [*range(1, 21)])) < 2
+
+
+def test_folds_are_numbered_without_gaps() -> None:
+    labels, known = np.zeros((90, 1), np.uint8), np.ones((90, 1), bool)
+    people = np.array([str(k % 3) for k in range(90)], object)
+    folds = make_folds(people, Copies([], [], []), labels, known, np.arange(90), 5, 1)
+    assert set(folds) == {0, 1, 2}
