@@ -86,25 +86,30 @@ class Augmenter:
 
         images_u8 (B, H, W, 3) is changed in place.
         """
+        params, chosen = self._params, draws.chosen
+        if "flip" in chosen:
+            geometry.flip(images_u8, chosen["flip"].between(start, stop)[0])
+        if "crop" in chosen:
+            offsets = chosen["crop"].between(start, stop)[1]
+            images_u8 = geometry.crop(images_u8, offsets, params.crop_padding_px, params.border)
         n = stop - start
         n_chunk = n if images_u8.is_cuda else CHUNK_IMAGES
         images = torch.empty(images_u8.shape, device=self._device)
         for low in range(0, n, n_chunk):
             high = min(n, low + n_chunk)
-            self._apply(images_u8[low:high], images[low:high], draws, start + low, start + high)
+            self._finish(images_u8[low:high], images[low:high], draws, start + low, start + high)
         return images
 
-    def _apply(
+    def _finish(
         self, images_u8: Tensor, images: Tensor, draws: EpochDraws, start: int, stop: int
     ) -> None:
+        """All but flip and crop, into `images`."""
         params = self._params
-        here = {name: chosen.between(start, stop) for name, chosen in draws.chosen.items()}
-        if "flip" in here:
-            geometry.flip(images_u8, here["flip"][0])
-        if "crop" in here:
-            images_u8 = geometry.crop(
-                images_u8, here["crop"][1], params.crop_padding_px, params.border
-            )
+        here = {
+            name: chosen.between(start, stop)
+            for name, chosen in draws.chosen.items()
+            if name not in ("flip", "crop")
+        }
         images.copy_(images_u8)
         if "affine" in here:
             geometry.warp(images, *here["affine"], params.border)
