@@ -84,3 +84,16 @@ def test_folds_are_numbered_without_gaps() -> None:
     people = np.array([str(k % 3) for k in range(90)], object)
     folds = make_folds(people, Copies([], [], []), labels, known, np.arange(90), 5, 1)
     assert set(folds) == {0, 1, 2}
+
+
+def test_few_training_pictures_do_not_make_all_others_faceless(tmp_path: Path) -> None:
+    """With as many axes as they fit, 47 of the 50 pictures outside train were flagged."""
+    rows = [
+        Row(f"{k:03d}.jpg", encode(draw_picture(k, 64, 52)), "train" if k < 200 else "test")
+        for k in range(250)
+    ]
+    params = AUDIT.model_copy(update={"features": "efficientnet_lite0"})
+    run(params, write_download(tmp_path / "download", rows), tmp_path / "out", tmp_path / "reports")
+    issues = read_table(tmp_path / "out" / "issues.parquet", ISSUES_SCHEMA)
+    flagged = issues[(issues["check"] == "faceless") & issues["flagged"]]
+    assert len(flagged) < 15

@@ -20,7 +20,7 @@ from stages.audit.probe import predict_out_of_fold
 N_SPOILED = 1500  # at most, and a quarter of the training pictures
 #: Later axes fit the pictures that they were learned on better than others, and spoiled pictures
 #: are others: with all 768 axes the probe learned that instead of faces.
-N_AXES = 128
+N_AXES = 128  # and an eighth of the training pictures at most
 N_NEAR = 32  # a second distance, over the main axes alone
 N_ROUNDS = 3  # from the second on, what looks spoiled is no example of a face
 RIDGE = 100.0  # over the square root of the number of pictures: kinds not thought of need it
@@ -49,16 +49,17 @@ def score_faceless(
     """
     rng = np.random.default_rng([seed, 2])
     train = np.flatnonzero(folds >= 0)
+    n_axes = min(N_AXES, len(train) // 8)
     sources = np.sort(rng.permutation(train)[: min(N_SPOILED, len(train) // 4)])
     place = {int(row): k for k, row in zip(sources, features.row[sources], strict=True)}
     spoiled, fold = [], []
     rows = features.row[sources]
     for here, pixels in iter_pixels(download, image_ids, rows, backbone, "spoiled pictures"):
         bad = np.stack([spoil(picture, rng) for picture in pixels])
-        spoiled.append(axes.project(backbone.pool(torch.from_numpy(bad)))[:, :N_AXES])
+        spoiled.append(axes.project(backbone.pool(torch.from_numpy(bad)))[:, :n_axes])
         fold += [int(folds[place[row]]) for row in here]
     n = len(features.row)
-    matrix = np.concatenate([features.matrix[:, :N_AXES], *spoiled]).astype(np.float32)
+    matrix = np.concatenate([features.matrix[:, :n_axes], *spoiled]).astype(np.float32)
     everyone = np.concatenate([folds, np.array(fold, np.int64)])
     bad_one = np.arange(len(matrix)) >= n
     kept = np.ones((len(matrix), 1), bool)
@@ -90,7 +91,7 @@ def _add_distances(matrix: NDArray[np.float32], normal: NDArray[np.bool_]) -> to
     """Features (M, D) with two more columns: log distances from the middle of the normal ones."""
     centred = (matrix - matrix[normal].mean(0)) / np.maximum(matrix[normal].std(0), 1e-3)
     columns = [matrix]
-    for n_axes in (N_NEAR, N_AXES):
+    for n_axes in (N_NEAR, None):
         log = np.log(np.square(centred[:, :n_axes]).mean(1) + 1e-3)
         z = (log - np.median(log[normal])) / (log[normal].std() + 1e-6)
         columns.append(DISTANCE_WEIGHT * np.clip(z, -5, 10)[:, None])
