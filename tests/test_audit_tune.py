@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 from sklearn.metrics import roc_auc_score
 
 from stages.audit.run import run
-from stages.audit.tune import SPREAD, ask_tuned, join_answers
+from stages.audit.tune import SIZE_PX, SPREAD, ask_tuned, join_answers, load_small
 from stages.common.images import decode_rgb
 from stages.common.params import AuditParams, load_params
 from stages.common.tables import iter_images, read_annotations
@@ -74,6 +74,42 @@ def test_networks_learn_what_can_be_seen(folder: Path) -> None:
     answers = ask(folder, labels, np.arange(N_IMAGES) % N_FOLDS, n_epochs=6)
     assert roc_auc_score(labels[:, 0], answers[:, 0]) > 0.9
     assert 0.4 < roc_auc_score(labels[:, 1], answers[:, 1]) < 0.6
+
+
+def test_a_network_that_takes_one_size_only_gets_it(folder: Path, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    weights = tmp_path / "vit.safetensors"
+    save_file(timm.create_model("test_vit", pretrained=False).state_dict(), weights)
+    params = settings(folder, 1).model_copy(
+        update={"features": "test_vit", "weights": str(weights)}
+    )
+    backbone = load_small(params)
+    assert (backbone.height, backbone.width) == (160, 160)
+    image_ids = np.sort(read_annotations(folder / "download")[0]["image_id"].to_numpy(object))
+    labels = np.ones((N_IMAGES, 2), np.uint8)
+    answers = ask_tuned(
+        params, folder / "download", image_ids, np.arange(N_IMAGES), labels, labels.astype(bool),
+        np.arange(N_IMAGES) % 2,
+    )  # fmt: skip
+    assert np.isfinite(answers).all()
+    small = load_small(settings(folder, 1))
+    assert (small.height, small.width) == SIZE_PX
+
+
+def test_a_run_that_dies_leaves_no_pictures_behind(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left: list[Path] = []
+
+    def die(*_: object) -> None:
+        left.extend(tmp_path.rglob("*"))  # what a kill would leave
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.setattr("stages.audit.tune.fit_fold", die)
+    with pytest.raises(KeyboardInterrupt):
+        ask(folder, np.ones((N_IMAGES, 2), np.uint8), np.arange(N_IMAGES) % 2)
+    assert left == []
 
 
 def test_answers_weigh_more_than_features() -> None:

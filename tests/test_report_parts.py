@@ -12,6 +12,7 @@ from stages.report import words
 from stages.report.charts_data import cluster_order, draw_cooccurrence, phi_matrix
 from stages.report.figure import clean_svg
 from stages.report.page_model import bin_probabilities, calibration_error, find_weakest
+from stages.report.sentences_audit import describe_self_check
 from stages.report.thumbnails import encode_thumbnails
 
 NAN = float("nan")
@@ -150,6 +151,22 @@ def test_calibration_error_by_hand():
     )
     assert calibration_error(bins) == pytest.approx((3 * 0.2 + 1 * 0.4) / 4)
     assert calibration_error(bins[bins["n"] == 0]) is None
+
+
+def test_the_self_check_says_what_it_measured():
+    result = {
+        "n_images": 300, "share_flipped": 0.03, "n_flipped": 90, "recall": 0.5, "precision": 0.75,
+        "precision_first_1000": None, "average_precision": 0.6, "macro_average_precision": 0.6,
+        "cleanlab_average_precision": 0.5, "n_labels": 3000,
+    }  # fmt: skip
+    text = " ".join(describe_self_check(result))
+    assert "flagged 50.0\u202f% of them. Of what it flagged, 75.0\u202f% had" in text
+    assert "networks" not in text
+    text = " ".join(describe_self_check(result | {"recall": 0.0, "precision": None}))
+    assert "It flagged none" in text
+    assert "n/a" not in text
+    assert "networks learned" in " ".join(describe_self_check(result | {"is_tuned": True}))
+    assert describe_self_check({}) == []
 
 
 def test_weakest_attributes_by_the_errors_they_leave():

@@ -131,7 +131,10 @@ def find_suspects(
     skipped, check, evidence = {}, None, None
     if can_judge:
         evidence = gather_evidence(data)
-        check = check_itself(data, attributes, params.self_check, params.flag_above, params.seed)
+        check = check_itself(
+            data, attributes, params.self_check, params.flag_above, params.seed,
+            is_tuned=params.fine_tune > 0,
+        )  # fmt: skip
         wrong = check.combiner.judge(
             count_doubt(evidence, data.labels, data.known), weigh_rules(data, attributes)
         )

@@ -77,11 +77,13 @@ def ask_tuned(
     """
     logits = np.zeros(labels.shape, np.float32)
     n_folds = int(folds.max()) + 1
-    backbone = replace(load_backbone(params), height=SIZE_PX[0], width=SIZE_PX[1])
+    backbone = load_small(params)
     place = {int(row): k for k, row in enumerate(rows)}
-    with tempfile.TemporaryDirectory(prefix="facet-") as name:
-        # On disk, as 202,599 pictures are 8 GB: what fits stays in memory anyway.
-        pixels = np.memmap(Path(name) / "pixels", np.uint8, "w+", shape=(len(rows), *SIZE_PX, 3))
+    # On disk, as 202,599 pictures are 8 GB: what fits stays in memory anyway. The file has no name,
+    # so a killed run leaves none.
+    with tempfile.TemporaryFile() as file:
+        shape = (len(rows), backbone.height, backbone.width, 3)
+        pixels = np.memmap(file, np.uint8, "w+", shape=shape)
         for here, pictures in iter_pixels(download, image_ids, rows, backbone, "pictures"):
             pixels[[place[row] for row in here]] = pictures
         outside = np.flatnonzero(folds < 0)
@@ -93,6 +95,17 @@ def ask_tuned(
                 logits[part] += share * predict(network, backbone, pixels, part)
         del pixels
     return logits
+
+
+def load_small(params: AuditParams) -> Backbone:
+    """The features' network for smaller pictures; for its own size if it takes no other."""
+    backbone = load_backbone(params)
+    small = replace(backbone, height=SIZE_PX[0], width=SIZE_PX[1])
+    try:
+        small.pool(torch.zeros(1, *SIZE_PX, 3, dtype=torch.uint8))
+    except (RuntimeError, AssertionError, ValueError):
+        return backbone
+    return small
 
 
 def fit_fold(
@@ -107,7 +120,7 @@ def fit_fold(
     """A network trained on the pictures `fitted`; its order and flips are by seed and fold."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(params.seed * 1_000_003 + fold)
-        backbone = replace(load_backbone(params), height=SIZE_PX[0], width=SIZE_PX[1])
+        backbone = load_small(params)
         network = Tuned(backbone, labels.shape[1]).to(backbone.device)
         count = known[fitted].sum(0)
         share = ((labels * known)[fitted].sum(0) + 0.5) / (count + 1)
