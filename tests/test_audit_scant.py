@@ -93,7 +93,11 @@ def test_few_training_pictures_do_not_make_all_others_faceless(tmp_path: Path) -
         for k in range(250)
     ]
     params = AUDIT.model_copy(update={"features": "efficientnet_lite0"})
-    run(params, write_download(tmp_path / "download", rows), tmp_path / "out", tmp_path / "reports")
+    download = write_download(tmp_path / "download", rows)
+    line = run(params, download, tmp_path / "out", tmp_path / "reports")
     issues = read_table(tmp_path / "out" / "issues.parquet", ISSUES_SCHEMA)
     flagged = issues[(issues["check"] == "faceless") & issues["flagged"]]
     assert len(flagged) < 15
+    n_suspects = len(issues) - int(issues["flagged"].sum())
+    assert f"{int(issues['flagged'].sum())} findings flagged (0 exact_duplicate" in line
+    assert f", {len(flagged)} faceless, 0 unreadable) and {n_suspects} suspects" in line

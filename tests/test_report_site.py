@@ -197,6 +197,19 @@ def test_without_findings(tmp_path):
     assert "nothing found" in pages["index"]
 
 
+def test_suspects_alone_are_nothing_wrong(tmp_path):
+    paths = fabricate(tmp_path, Recipe(n_images=120, findings=False))
+    summary = json.loads((paths["audit_reports"] / "summary.json").read_text())
+    summary["by_check"]["faceless"] = {"findings": 200, "images": 200, "flagged": 0}
+    summary["by_check"]["label_rule"] = {"findings": 9, "images": 9, "flagged": 0}
+    (paths["audit_reports"] / "summary.json").write_text(json.dumps(summary))
+    run(ReportParams(title="Facet", n_gallery=0), **paths)
+    text = (paths["out"] / "audit.html").read_text()
+    assert "The audit found nothing wrong with 120 images." in text
+    assert "contradict each other." not in text.partition("Findings by check")[0]
+    assert "nothing found" in (paths["out"] / "index.html").read_text()
+
+
 def test_explore_shows_findings_shifts_imbalance_and_cardinality(site):
     page = site["explore"]
     text = Elements(page).text

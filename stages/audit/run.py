@@ -97,8 +97,10 @@ def run(params: AuditParams, download: Path, out: Path, reports: Path) -> str:
         check = suspects.self_check
         write_json(tables / "self_check.json", check.summary if check else None)
         write_text(tables / "self_check.csv", _format_check(check.by_attribute if check else []))
-    counts = ", ".join(f"{entry['findings']} {check}" for check, entry in by_check.items())
-    line = f"audit: {len(annotations)} images, {len(issues)} findings ({counts})"
+    counts = ", ".join(f"{entry['flagged']} {check}" for check, entry in by_check.items())
+    n_flagged = sum(entry["flagged"] for entry in by_check.values())
+    line = f"audit: {len(annotations)} images, {n_flagged} findings flagged ({counts})"
+    line += f" and {len(issues) - n_flagged} suspects"
     if suspects.skipped:
         line += f"; skipped: {', '.join(suspects.skipped)}"
     return line + (f"; {describe_check(check.summary)}" if check else "")

@@ -46,11 +46,11 @@ def build_index(inputs: Inputs) -> dict[str, Any]:
         "main": main,
         "main_metrics": evaluated.metrics[main] if main else None,
         "audit": [
-            (CHECK_NAMES.get(check, check), counts["findings"], counts["images"])
+            (CHECK_NAMES.get(check, check), counts["flagged"], counts["images"])
             for check, counts in by_check.items()
-            if counts["findings"]
+            if counts["flagged"]
         ],
-        "n_findings": sum(counts["findings"] for counts in by_check.values()),
+        "n_findings": sum(counts["flagged"] for counts in by_check.values()),
         "is_celeba": is_celeba(inputs),
         "gains": draw_gain_strip(table[table["partition"] == main]) if main else None,
     }

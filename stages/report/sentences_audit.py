@@ -22,7 +22,7 @@ def describe_audit(inputs: Inputs) -> list[str]:
         return int(by_check.get(check, {}).get("images", 0))
 
     sentences = []
-    if not any(findings(check) for check in by_check):
+    if not any(flagged(check) for check in by_check):
         sentences.append(f"The audit found nothing wrong with {counted(n_images, 'image')}.")
     if flagged("mislabel"):
         sentences.append(
@@ -66,7 +66,7 @@ def describe_audit(inputs: Inputs) -> list[str]:
         sentences.append(
             f"{counted(n, 'image')} {_are(n)} filed under another identity than a copy."
         )
-    if findings("label_rule"):
+    if flagged("label_rule"):
         sentences.append(
             f"{counted(images('label_rule'), 'image')} "
             f"{'bears' if images('label_rule') == 1 else 'bear'} labels that contradict each other."
