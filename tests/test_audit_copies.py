@@ -95,6 +95,20 @@ def test_pictures_that_show_nothing_are_no_near_copies() -> None:
     assert look_for_copies(blobs).pairs == []
 
 
+def put_in_frame(image: Image.Image) -> bytes:
+    inside = image.resize((124, 152))
+    framed = Image.new("RGB", image.size)
+    framed.paste(inside, (27, 33))
+    return encode(framed)
+
+
+def test_strangers_in_the_same_frame_are_no_copies() -> None:
+    images = [draw_picture(k) for k in range(30)]
+    blobs = [put_in_frame(image) for image in images]
+    found = look_for_copies([*blobs, encode(images[3])])
+    assert [(pair.first, pair.second) for pair in found.pairs] == [(3, 30)]
+
+
 def test_a_crowd_of_near_copies_is_one_group(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("stages.audit.crowds.MAX_CROWD", 5)
     image = draw_picture(8)

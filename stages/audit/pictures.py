@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from threadpoolctl import threadpool_limits
 
+from stages.audit.frames import cut_frame, find_framed
 from stages.audit.hashes import hash_pictures
 from stages.audit.resize import shrink_each
 from stages.common.errors import FacetError
@@ -52,7 +53,7 @@ class Pictures:
 
     row: (P,) int64, row in annotations. sha1, pixels: (P,) digests of file and of pixels.
     hashes, mirrored: (P,) uint64, perceptual hashes of the pictures and of their mirror images.
-    thumbs: (P, 64, 64) uint8 gray, box filter.
+    thumbs: (P, 64, 64) uint8 gray, box filter, without a plain frame.
     unreadable: row in annotations to the reason, every image that is not among the P.
     """
 
@@ -134,7 +135,7 @@ def reduce_files(blobs: Sequence[bytes]) -> list[Reduced | str]:
         if waiting:
             files, digests, grays = zip(*waiting, strict=True)
             hashes, mirrored = hash_grays(files, grays), hash_grays(files, grays, mirrored=True)
-            thumbs = shrink_each(grays, THUMB_SIDE_PX, "box")
+            thumbs = shrink_contents(grays)
             results.extend(map(Reduced, digests, hashes, mirrored, thumbs))
             waiting.clear()
 
@@ -190,6 +191,16 @@ def hash_grays(
             small[k] = np.asarray(gray)
         hashes[doubtful] = hash_pictures(small[doubtful, :, ::turn]).hashes
     return hashes
+
+
+def shrink_contents(grays: Sequence[Bytes]) -> Bytes:
+    """Thumbs (N, 64, 64) uint8 of what lies within the frames of pictures (H, W) uint8."""
+    thumbs = shrink_each(grays, THUMB_SIDE_PX, "box")
+    for k in find_framed(thumbs):
+        content = cut_frame(grays[k])
+        if content.shape != grays[k].shape:
+            thumbs[k] = shrink_each([content], THUMB_SIDE_PX, "box")[0]
+    return thumbs
 
 
 def _say(status: str, error: str | None) -> str:
