@@ -18,8 +18,8 @@ from stages.common.tables import ANNOTATIONS, annotations_schema, read_annotatio
 from stages.prepare import groups as module
 from stages.prepare.groups import Group, Task, find_size, prepare_groups
 from tests.official_files import OfficialFolder, folder_bytes
+from tests.test_common_pixels import PICTURES, reference
 from tests.test_prepare import Workspace, make_issues, make_params
-from tests.test_prepare_pixels import PICTURES, reference
 
 SIZE, CROP = (20, 18), (40, 36)
 

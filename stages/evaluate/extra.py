@@ -11,9 +11,9 @@ from torch import nn
 
 from stages.common.errors import FacetError
 from stages.common.files import MANIFEST, hash_file, read_manifest
-from stages.common.images import UnreadableImageError, crop_resize, decode_rgb
 from stages.common.inference import predict
 from stages.common.metrics import majority_class
+from stages.common.pixels import prepare_files
 from stages.common.shards import read_partition
 from stages.common.tables import (
     ANNOTATIONS,
@@ -162,10 +162,12 @@ def _decode(
         for image_id, data in zip(batch["image_id"].to_pylist(), batch["bytes"], strict=True):
             if image_id not in wanted:
                 continue
+            pixels = np.empty((1, *size, 3), np.uint8)
             try:
-                pictures.append(crop_resize(decode_rgb(data.as_py()), crop, size))
-            except UnreadableImageError:
+                prepare_files([image_id], [data.as_py()], crop, pixels)
+            except FacetError:  # cannot be decoded
                 continue
+            pictures.append(pixels[0])
             ids.append(image_id)
         if len(ids) >= BLOCK_IMAGES:
             yield ids, np.stack(pictures)

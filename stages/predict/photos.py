@@ -12,7 +12,8 @@ import numpy as np
 
 from stages.common.errors import FacetError
 from stages.common.files import read_json
-from stages.common.images import UnreadableImageError, crop_resize, decode_rgb
+from stages.common.images import UnreadableImageError, decode_rgb
+from stages.common.pixels import prepare_files
 
 #: Height and width in pixels of CelebA's aligned faces.
 ALIGNED_PX = (218, 178)
@@ -65,7 +66,8 @@ def answer_photos(photos: Iterable[Path], folder: Path, any_size: bool = False) 
 def read_photo(photo: Path, model: dict[str, Any], any_size: bool) -> np.ndarray | str:
     """Pixels (H, W, 3) uint8 RGB as the model expects them, or what is wrong with the photo."""
     try:
-        pixels = decode_rgb(photo.read_bytes())
+        data = photo.read_bytes()
+        height, width = decode_rgb(data).shape[:2]
     except FileNotFoundError:
         return "expected a picture; there is no such file"
     except IsADirectoryError:
@@ -74,7 +76,6 @@ def read_photo(photo: Path, model: dict[str, Any], any_size: bool) -> np.ndarray
         return f"expected a picture; {error.strerror or error}"
     except UnreadableImageError as error:
         return f"expected a picture (JPEG, PNG, WebP, GIF, BMP or TIFF); {error}"
-    height, width = pixels.shape[:2]
     if (height, width) != ALIGNED_PX and not any_size:
         return (
             f"expected a face aligned as in CelebA, {ALIGNED_PX[1]}x{ALIGNED_PX[0]} pixels (width "
@@ -82,7 +83,9 @@ def read_photo(photo: Path, model: dict[str, Any], any_size: bool) -> np.ndarray
             "like this one)"
         )
     crop = tuple(model["crop_px"]) if model["crop_px"] else None
-    return crop_resize(pixels, crop, (model["height_px"], model["width_px"]))
+    pixels = np.empty((1, model["height_px"], model["width_px"], 3), np.uint8)
+    prepare_files([str(photo)], [data], crop, pixels)
+    return pixels[0]
 
 
 def print_answers(

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 
 from stages.common.errors import FacetError
 from stages.common.images import read_size
+from stages.common.pixels import prepare_files
 from stages.common.shards import count_group
 from stages.common.tables import iter_images
-from stages.prepare.pixels import prepare_files
 
 #: What a worker is given at once: at most so many pictures, bytes of results and bytes of files.
 TASK_IMAGES, TASK_PIXEL_BYTES, TASK_FILE_BYTES = 64, 1 << 23, 1 << 23

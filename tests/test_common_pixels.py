@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
+from stages.common import pixels as module
 from stages.common.errors import FacetError
-from stages.prepare import pixels as module
-from stages.prepare.pixels import choose_divisor, prepare_files, resize_pictures
+from stages.common.pixels import choose_divisor, prepare_files, resize_pictures
 
 Size = tuple[int, int]
 
