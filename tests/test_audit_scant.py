@@ -13,9 +13,18 @@ from safetensors.torch import save_file
 
 from stages.audit.consensus import count_people
 from stages.audit.copies import Copies
+from stages.audit.faceless import find_limit
 from stages.audit.folds import make_folds
 from stages.audit.run import run
-from stages.common.tables import ISSUES_SCHEMA, read_table, scores_schema
+from stages.common.params import load_params
+from stages.common.tables import (
+    ISSUES_SCHEMA,
+    TRUTH,
+    TRUTH_SCHEMA,
+    read_table,
+    scores_schema,
+)
+from stages.download.run import run as draw_demo
 
 N_IMAGES = 210
 
@@ -101,3 +110,27 @@ def test_few_training_pictures_do_not_make_all_others_faceless(tmp_path: Path) -
     n_suspects = len(issues) - int(issues["flagged"].sum())
     assert f"{int(issues['flagged'].sum())} findings flagged (0 exact_duplicate" in line
     assert f", {len(flagged)} faceless, 0 unreadable) and {n_suspects} suspects" in line
+
+
+def test_a_fifth_of_the_pictures_without_a_face_is_no_new_normal(tmp_path: Path) -> None:
+    params = load_params(Path(__file__).parents[1] / "params.yaml").download
+    faults = params.demo.faults.model_copy(update={"faceless": 0.2})
+    demo = params.demo.model_copy(update={"n_images": 450, "faults": faults})
+    draw_demo(params.model_copy(update={"demo": demo}), tmp_path / "download")
+    settings = AUDIT.model_copy(update={"features": "efficientnet_lite0"})
+    run(settings, tmp_path / "download", tmp_path / "out", tmp_path / "reports")
+    truth = read_table(tmp_path / "download" / TRUTH, TRUTH_SCHEMA)
+    planted = set(truth.loc[truth["fault"] == "faceless", "image_id"])
+    issues = read_table(tmp_path / "out" / "issues.parquet", ISSUES_SCHEMA)
+    flagged = issues.loc[(issues["check"] == "faceless") & issues["flagged"], "image_id"]
+    assert len(planted) == 90
+    assert len(planted & set(flagged)) > 80
+    assert len(set(flagged) - planted) < 10
+
+
+def test_what_lies_far_from_the_bulk_is_no_example_of_a_face() -> None:
+    rng = np.random.default_rng(0)
+    faces, others = rng.normal(-3, 0.4, 800), rng.normal(-0.5, 0.6, 200)
+    assert -2 < find_limit(np.concatenate([faces, others])) < -0.5
+    assert (faces < find_limit(faces)).mean() > 0.99
+    assert find_limit(rng.normal(-9, 5, 800)) == 0

@@ -22,6 +22,7 @@ N_SPOILED = 1500  # at most, and a quarter of the training pictures
 #: are others: with all 768 axes the probe learned that instead of faces.
 N_AXES = 128  # and an eighth of the training pictures at most
 N_NEAR = 32  # a second distance, over the main axes alone
+MAX_DEVIATIONS = 5.0  # median deviations from the middle, 3.4 standard deviations of a normal
 N_ROUNDS = 3  # from the second on, what looks spoiled is no example of a face
 RIDGE = 100.0  # over the square root of the number of pictures: kinds not thought of need it
 DISTANCE_WEIGHT = 3.0  # of the distances, in standard deviations, beside features of variance 1
@@ -72,7 +73,7 @@ def score_faceless(
             RIDGE / len(train) ** 0.5,
             standardise=False,
         )
-        kept = bad_one[:, None] | (logit < 0)
+        kept = bad_one[:, None] | (logit < find_limit(logit[(everyone >= 0) & ~bad_one]))
     seen = everyone >= 0
     share = bad_one[seen].mean()
     nothing = np.zeros(logit.shape, np.float32)
@@ -85,6 +86,17 @@ def score_faceless(
         seed,
     )
     return combiner.judge(logit[:n], nothing[:n])[:, 0]
+
+
+def find_limit(logits: NDArray[np.float32]) -> float:
+    """From which logit on, of the user's own pictures, one is no example of a face.
+
+    Where many show none the probe takes them for faces too, and few come above 0; but they lie
+    far from the bulk, whose spread the median deviation tells.
+    """
+    middle = float(np.median(logits))
+    deviation = float(np.median(np.abs(logits - middle)))
+    return min(0.0, middle + MAX_DEVIATIONS * deviation)
 
 
 def _add_distances(matrix: NDArray[np.float32], normal: NDArray[np.bool_]) -> torch.Tensor:
