@@ -54,20 +54,6 @@ def test_the_digest_changes_with_every_column(tmp_path: Path, column: str) -> No
     assert write(tmp_path / "other", rows) != first
 
 
-def test_one_by_one_gives_the_same_file(tmp_path: Path) -> None:
-    rows = make_rows()
-    digests = write(tmp_path / "group", rows)
-    (tmp_path / "single").mkdir()
-    schema = shard_schema(HEIGHT, WIDTH, N_ATTRIBUTES)
-    writer = ShardWriter(tmp_path / "single", "train", N, schema)
-    for row in zip(*rows.values(), strict=True):
-        writer.add(*row)
-    assert writer.close() == digests
-    (name,) = digests
-    group, single = (tmp_path / folder / name for folder in ("group", "single"))
-    assert single.read_bytes() == group.read_bytes()
-
-
 def test_shards_hold_whole_row_groups(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("stages.common.shards.SHARD_IMAGES", 16)
     rows = make_rows()

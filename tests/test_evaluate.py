@@ -14,7 +14,7 @@ from stages.common.files import read_json, read_manifest, write_manifest
 from stages.common.inference import load_model
 from stages.common.params import EvaluateParams, load_params
 from stages.common.records import log_evaluation_files
-from stages.common.shards import ShardWriter, read_partition, shard_schema
+from stages.common.shards import read_partition
 from stages.common.tables import (
     CALIBRATED,
     ISSUES,
@@ -31,6 +31,7 @@ from stages.evaluate.run import run
 from stages.evaluate.tables import score_attributes, summarise, trace_curves
 from stages.train.run import run as train
 from tests.official_files import draw_pixels, folder_bytes
+from tests.shard_fabric import write_shards
 from tests.test_train import make_params as make_train_params
 
 SHIPPED = load_params(Path(__file__).parents[1] / "params.yaml").evaluate
@@ -48,14 +49,14 @@ def write_set(
     prepare.mkdir()
     columns = [NAMES.index(name) for name in names]
     for partition, n_images in n_by_partition.items():
-        writer = ShardWriter(prepare, partition, n_images, shard_schema(16, 16, 4))
+        rows = []
         for index in range(n_images):
             labels = rng.random(4) < [0.3, 0.6, 0.5, 0.0]
             pixels = draw_pixels(rng, labels.tolist(), 16, 16)
             mask = rng.random(4) < 0.9
             image_id = f"{partition}{index:03d}.jpg"
-            writer.add(image_id, None, pixels, labels.astype(np.uint8)[columns], mask[columns])
-        writer.close()
+            rows.append((image_id, pixels, labels[columns], mask[columns]))
+        write_shards(prepare, partition, (16, 16), 4, rows)
     facts = {"attributes": names, "height_px": 16, "width_px": 16, "crop_px": None}
     write_manifest(prepare, {**facts, "n_by_partition": n_by_partition})
     return prepare

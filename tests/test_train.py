@@ -13,11 +13,12 @@ from stages.common.inference import load_model, predict
 from stages.common.metrics import count_confusion, mean_defined, score_confusion
 from stages.common.networks import build_network, read_weights
 from stages.common.params import TrainParams, load_params
-from stages.common.shards import ShardWriter, read_partition, shard_schema
+from stages.common.shards import read_partition
 from stages.train.checkpoint import Checkpoint, training_key
 from stages.train.feed import Batch, Feed
 from stages.train.run import run
 from tests.official_files import draw_pixels, folder_bytes
+from tests.shard_fabric import write_shards
 
 SHIPPED = load_params(Path(__file__).parents[1] / "params.yaml").train
 N_ATTRIBUTES = 4
@@ -36,16 +37,15 @@ def prepare(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("data") / "prepare"
     folder.mkdir()
     rng = np.random.default_rng(3)
-    schema = shard_schema(16, 16, N_ATTRIBUTES)
     for partition, n_images in N_BY_PARTITION.items():
-        writer = ShardWriter(folder, partition, n_images, schema)
+        rows = []
         for index in range(n_images):
             labels = rng.random(N_ATTRIBUTES) < 0.4
             mask = rng.random(N_ATTRIBUTES) < 0.95
             pixels = draw_pixels(rng, labels.tolist(), 16, 16)
             image_id = f"{partition}{index:03d}.jpg"
-            writer.add(image_id, None, pixels, labels.astype(np.uint8), mask)
-        writer.close()
+            rows.append((image_id, pixels, labels, mask))
+        write_shards(folder, partition, (16, 16), N_ATTRIBUTES, rows)
     names = [f"quadrant_{index}" for index in range(N_ATTRIBUTES)]
     facts = {"attributes": names, "height_px": 16, "width_px": 16, "crop_px": None}
     write_manifest(folder, {**facts, "n_by_partition": N_BY_PARTITION})

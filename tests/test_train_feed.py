@@ -14,14 +14,13 @@ from stages.common.files import write_manifest
 from stages.common.shards import (
     GROUP_IMAGES,
     GroupReader,
-    ShardWriter,
     read_partition,
-    shard_schema,
 )
 from stages.train import stream
 from stages.train.feed import Batch, Feed, Held, load_pixels
 from stages.train.sampler import shuffle_stream
 from stages.train.stream import ahead, stream_batches
+from tests.shard_fabric import write_shards
 from tests.train_fabric import (
     EVERYTHING,
     SCALE,
@@ -295,12 +294,12 @@ def prepare(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder.mkdir()
     counts = {"train": GROUP_IMAGES + 90, "valid": 30, "test": 0}
     for partition, n_images in counts.items():
-        writer = ShardWriter(folder, partition, n_images, shard_schema(4, 5, 2))
+        rows = []
         pixels = number_pictures(n_images, 4, 5)
         for index in range(n_images):
             labels = np.array([index & 1, index >> 1 & 1], np.uint8)
-            writer.add(f"{index:05d}", None, pixels[index], labels, np.array([True, index > 3]))
-        writer.close()
+            rows.append((f"{index:05d}", pixels[index], labels, np.array([True, index > 3])))
+        write_shards(folder, partition, (4, 5), 2, rows)
     facts = {"attributes": ["a", "b"], "height_px": 4, "width_px": 5, "n_by_partition": counts}
     write_manifest(folder, facts)
     return folder

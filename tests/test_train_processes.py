@@ -12,8 +12,8 @@ import torch
 from safetensors.torch import load_file
 
 from stages.common.files import read_json, write_manifest
-from stages.common.shards import ShardWriter, shard_schema
 from stages.patch import patch_text
+from tests.shard_fabric import write_shards
 
 ROOT = Path(__file__).resolve().parent.parent
 N_ATTRIBUTES = 3
@@ -31,13 +31,13 @@ def prepare(tmp_path_factory: pytest.TempPathFactory) -> Path:
     rng = np.random.default_rng(5)
     sizes = {"train": 71, "valid": 20, "test": 4}
     for partition, n_images in sizes.items():
-        writer = ShardWriter(folder, partition, n_images, shard_schema(32, 32, N_ATTRIBUTES))
+        rows = []
         for index in range(n_images):
             pixels = rng.integers(0, 256, (32, 32, 3), dtype=np.uint8)
             labels = (rng.random(N_ATTRIBUTES) < 0.5).astype(np.uint8)
             mask = rng.random(N_ATTRIBUTES) < 0.6  # halves of a batch know different numbers
-            writer.add(f"{partition}{index:03d}.jpg", None, pixels, labels, mask)
-        writer.close()
+            rows.append((f"{partition}{index:03d}.jpg", pixels, labels, mask))
+        write_shards(folder, partition, (32, 32), N_ATTRIBUTES, rows)
     facts = {"attributes": ["a", "b", "c"], "height_px": 32, "width_px": 32, "crop_px": None}
     write_manifest(folder, {**facts, "n_by_partition": sizes})
     return folder

@@ -5,6 +5,22 @@ from dataclasses import dataclass
 import numpy as np
 from sklearn.metrics import average_precision_score, roc_auc_score
 
+#: Scores of an attribute, in the order of tables.
+SCORE_NAMES = (
+    "accuracy",
+    "balanced_accuracy",
+    "precision",
+    "recall",
+    "specificity",
+    "f1",
+    "mcc",
+    "roc_auc",
+    "average_precision",
+    "brier",
+)
+#: How far probabilities are off, raw and after temperature scaling.
+ERROR_NAMES = ("calibration_error", "calibration_error_scaled")
+
 
 @dataclass(frozen=True)
 class Confusion:

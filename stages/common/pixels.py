@@ -5,6 +5,7 @@ from Pillow's; Pillow itself, the reference, takes seven times as long.
 """
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import numpy as np
 from numpy.typing import NDArray
@@ -68,6 +69,22 @@ def resize_pictures(pictures: Bytes, size: tuple[int, int]) -> Bytes:
         interpolate(planes, size=size, mode="bilinear", antialias=True).permute(0, 2, 3, 1).numpy()
     )
     return resized
+
+
+@contextmanager
+def resize_alone() -> Iterator[None]:
+    """Each call of `resize_pictures` keeps to its own thread: for callers that are many threads.
+
+    Else each of them would start threads of its own, which wait for each other (7 us a picture).
+    """
+    import torch
+
+    n_threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(n_threads)
 
 
 def choose_divisor(

@@ -14,24 +14,11 @@ from typing import Any
 
 from stages.common import store as mlstore
 from stages.common.files import hash_file, read_json
+from stages.common.metrics import ERROR_NAMES, SCORE_NAMES
 from stages.common.store import Store
 
 #: Columns of per_attribute.csv that become metrics such as test/accuracy/Eyeglasses.
-ATTRIBUTE_METRICS = (
-    "accuracy",
-    "gain",
-    "balanced_accuracy",
-    "precision",
-    "recall",
-    "specificity",
-    "f1",
-    "mcc",
-    "roc_auc",
-    "average_precision",
-    "brier",
-    "calibration_error",
-    "calibration_error_scaled",
-)
+ATTRIBUTE_METRICS = ("accuracy", "gain", *SCORE_NAMES[1:], *ERROR_NAMES)
 
 
 def record_evaluation(

@@ -5,30 +5,22 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from stages.common.metrics import Confusion, bin_probabilities, divide, score_confusion
+from stages.common.metrics import (
+    ERROR_NAMES,
+    SCORE_NAMES,
+    Confusion,
+    bin_probabilities,
+    divide,
+    score_confusion,
+)
 from stages.evaluate.part import Part
 from stages.evaluate.resample import Ranking, Resamples, find_interval, rank_resamples
 
 #: Scores with an interval per attribute and for their mean.
-WITH_INTERVAL = (
-    "accuracy",
-    "majority_accuracy",
-    "gain",
-    "balanced_accuracy",
-    "precision",
-    "recall",
-    "specificity",
-    "f1",
-    "mcc",
-    "roc_auc",
-    "average_precision",
-    "brier",
-    "calibration_error",
-    "calibration_error_scaled",
-)
+WITH_INTERVAL = ("accuracy", "majority_accuracy", "gain", *SCORE_NAMES[1:], *ERROR_NAMES)
 #: Chance moves the shares of a resample's bins once more than those of the data, so that these
 #: replicates lie too high as a whole: they tell the spread, not the place.
-RECENTRED = ("calibration_error", "calibration_error_scaled")
+RECENTRED = ERROR_NAMES
 
 
 def resample_confusion(

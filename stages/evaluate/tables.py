@@ -6,6 +6,8 @@ import numpy as np
 import pandas as pd
 
 from stages.common.metrics import (
+    ERROR_NAMES,
+    SCORE_NAMES,
     calibration_error,
     count_confusion,
     majority_accuracy,
@@ -17,21 +19,6 @@ from stages.common.metrics import (
 
 #: Thresholds of curves.csv.
 THRESHOLDS = np.linspace(0.0, 1.0, 41)
-
-SCORES = (
-    "accuracy",
-    "balanced_accuracy",
-    "precision",
-    "recall",
-    "specificity",
-    "f1",
-    "mcc",
-    "roc_auc",
-    "average_precision",
-    "brier",
-)
-#: How far probabilities are off, raw and after temperature scaling.
-ERRORS = ("calibration_error", "calibration_error_scaled")
 
 
 def score_attributes(
@@ -68,7 +55,7 @@ def score_attributes(
         "accuracy": scores["accuracy"],
         "gain": scores["accuracy"] - base,
     }
-    return pd.DataFrame(columns | {name: scores[name] for name in SCORES})
+    return pd.DataFrame(columns | {name: scores[name] for name in SCORE_NAMES})
 
 
 def summarise(
@@ -83,14 +70,14 @@ def summarise(
     micro |= score_probabilities(flat_probs, flat_labels, everything)
     means = {
         name: mean_defined(table[name].to_numpy())
-        for name in (*SCORES, "majority_accuracy", "gain")
+        for name in (*SCORE_NAMES, "majority_accuracy", "gain")
     }
     values = {
         "accuracy": means["accuracy"],
         "majority_accuracy": means["majority_accuracy"],
         "gain": means["gain"],
-        **{name: means[name] for name in SCORES[1:]},
-        **{f"micro_{name}": float(micro[name][0]) for name in SCORES[2:]},
+        **{name: means[name] for name in SCORE_NAMES[1:]},
+        **{f"micro_{name}": float(micro[name][0]) for name in SCORE_NAMES[2:]},
     }
     rounded = {k: None if v != v else round(v, 6) for k, v in values.items()}
     above = int((table["gain"] > 0).sum())
@@ -104,7 +91,7 @@ def score_calibration(
     mask: np.ndarray,
     n_bins: int,
 ) -> tuple[pd.DataFrame, dict[str, float | None]]:
-    """ERRORS per attribute, as columns, then their means and those of all labels together (micro).
+    """ERROR_NAMES per attribute, as columns, then their means and those of all labels (micro).
 
     Args:
         probs: (N, A) in [0, 1], raw.
@@ -116,7 +103,7 @@ def score_calibration(
     """
     columns: dict[str, np.ndarray] = {}
     values: dict[str, float] = {}
-    for name, given in zip(ERRORS, (probs, scaled), strict=True):
+    for name, given in zip(ERROR_NAMES, (probs, scaled), strict=True):
         usable = np.zeros(probs.shape[1], bool) if given is None else ~np.isnan(given).any(0)
         columns[name] = np.full(probs.shape[1], np.nan)
         micro = np.full(1, np.nan)

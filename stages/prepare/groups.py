@@ -4,6 +4,7 @@ import os
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 
 from stages.common.errors import FacetError
 from stages.common.images import read_size
-from stages.common.pixels import prepare_files
+from stages.common.pixels import prepare_files, resize_alone
 from stages.common.shards import count_group
 from stages.common.tables import iter_images
 
@@ -109,10 +110,12 @@ def prepare_groups(
         return task
 
     spare: list[NDArray[np.uint8]] = []
-    for task in _map_ordered(prepare, _cut_tasks(download, wanted, partitions, size, spare)):
-        if task.ends:
-            yield task.group
-            spare.append(task.group.pixels)
+    tasks = _cut_tasks(download, wanted, partitions, size, spare)
+    with nullcontext() if crop == size else resize_alone():
+        for task in _map_ordered(prepare, tasks):
+            if task.ends:
+                yield task.group
+                spare.append(task.group.pixels)
 
 
 def _cut_tasks(
