@@ -23,7 +23,7 @@ STAGES = PIPELINE["stages"]
 NAMES = ("download", "explore", "audit", "prepare", "train", "evaluate", "report")
 #: The only modules that open params.yaml, and the one that hands the whole of it to MLflow.
 READERS = {
-    "stages/common/params.py",
+    "stages/common/params/read.py",
     "stages/common/entry.py",
     "stages/common/results.py",
     "stages/train/run.py",

@@ -1,0 +1,87 @@
+"""An error of validation as one line: file, line, key, expected and got."""
+
+import difflib
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+from ruamel.yaml import YAML
+
+from stages.common.params.whole import Params
+
+
+def explain_validation(path: Path, values: dict[str, Any], error: ValidationError) -> str:
+    """The first failure of a ValidationError as one line: file:line: key: expected; got."""
+    failures = error.errors(include_url=False)
+    # A misspelt key is missing under its right name too: the typo is what the user wrote.
+    failure = min(failures, key=lambda failure: failure["type"] == "missing")
+    keys = tuple(key for key in failure["loc"] if key_exists(values, key, failure["loc"]))
+    dotted = ".".join(str(key) for key in failure["loc"] if isinstance(key, int) or _is_name(key))
+    where = f"{path}:{find_line(path, keys)}"
+    more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
+    kind, got = failure["type"], describe(failure["input"])
+    if kind == "value_error":
+        return f"{where}: {failure['ctx']['error']}{more}"
+    if kind == "missing":
+        return f"{where}: {dotted}: expected this key; it is missing{more}"
+    if kind == "extra_forbidden":
+        near = difflib.get_close_matches(str(failure["loc"][-1]), _siblings(failure["loc"]), n=1)
+        hint = f"; did you mean {near[0]}?" if near else ""
+        return f"{where}: {dotted}: unknown key{hint}{more}"
+    expected = failure["msg"].replace("Input should be", "expected").replace("a valid ", "a ")
+    return f"{where}: {dotted}: {expected}; got {got}{more}"
+
+
+def describe(value: Any) -> str:
+    """A value as a user wrote it, short, with its type where that helps."""
+    if value is None:
+        return "null"
+    if isinstance(value, str):
+        return f"the text '{value[:60]}'"
+    if isinstance(value, dict):
+        return "a mapping"
+    return str(value)[:60]
+
+
+def key_exists(values: Any, key: Any, loc: tuple[Any, ...]) -> bool:
+    """True where `key` of an error's location is a key of the file, not a branch of a union."""
+    for step in loc:
+        if (isinstance(values, dict) and step in values) or (
+            isinstance(values, list) and isinstance(step, int) and step < len(values)
+        ):
+            if step == key:
+                return True
+            values = values[step]
+    return False
+
+
+def find_line(path: Path, keys: tuple[Any, ...]) -> int:
+    """The line (from 1) at which the deepest of `keys` stands in a YAML file."""
+    node: Any = YAML().load(path.read_text(encoding="utf-8"))
+    line = 1
+    for key in keys:
+        try:
+            place = node.lc.key if hasattr(node, "keys") else node.lc.item
+            line = place(key)[0] + 1
+            node = node[key]
+        except (AttributeError, KeyError, IndexError, TypeError):
+            break
+    return line
+
+
+def _is_name(key: Any) -> bool:
+    """Union branches appear in a location as 'int', 'constrained-float' or 'literal[...]'."""
+    return (
+        isinstance(key, str) and key.isidentifier() and key not in ("int", "float", "list", "str")
+    )
+
+
+def _siblings(loc: tuple[Any, ...]) -> list[str]:
+    """Keys beside the one at `loc`; none where it is no place in params.yaml."""
+    model: Any = Params
+    for key in loc[:-1]:
+        field = getattr(model, "model_fields", {}).get(key)
+        if field is None:
+            return []
+        model = field.annotation
+    return list(getattr(model, "model_fields", {}))
