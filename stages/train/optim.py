@@ -84,8 +84,10 @@ def build_schedule(
             cycle_momentum=False,
         )
     if params.schedule == "cosine":
+        if n_warmup == 0:  # torch 2.11 begins a sequence whose first part is empty twice
+            return lr_scheduler.CosineAnnealingLR(optimizer, n_steps)
         rise = lr_scheduler.LinearLR(optimizer, 1 / (n_warmup + 1), total_iters=n_warmup)
-        fall = lr_scheduler.CosineAnnealingLR(optimizer, max(1, n_steps - n_warmup))
+        fall = lr_scheduler.CosineAnnealingLR(optimizer, n_steps - n_warmup)
         return lr_scheduler.SequentialLR(optimizer, [rise, fall], [n_warmup])
     if params.schedule == "step":
         n_level = params.step_epochs * steps_per_epoch
