@@ -13,6 +13,7 @@ import os
 import resource
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -40,9 +41,9 @@ def main() -> None:
     print("| what | people | seconds | CPU seconds |\n|---|---|---|---|")
     for n_people in (options.n_people, n):
         part = draw_part(n, n_people)
-        report("intervals of all scores", n_people, lambda p=part: score(p, params))
-        report("all figures of a partition", n_people, lambda p=part: derive(p, params))
-    report("scikit-learn, 3 resamples", options.n_people, lambda p=part: score_by_sklearn(p, 3))
+        report("intervals of all scores", n_people, partial(score, part, params))
+        report("all figures of a partition", n_people, partial(derive, part, params))
+    report("scikit-learn, 3 resamples", options.n_people, partial(score_by_sklearn, part, 3))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     print(f"\npeak memory {peak:.0f} MiB")
 

@@ -201,9 +201,9 @@ def print_exact(exam: Exam, download: Path, copies: Copies, seed: int) -> None:
     by_bytes = {(p.first, p.second) for p in copies.pairs if p.how == "same bytes"}
     crossing = {pair for pair in planted("same bytes", "same pixels")
                 if partition[pair[0]] != partition[pair[1]]}  # fmt: skip
-    leaks = {tuple(sorted((f.row, f.related))) for f in list_leaks(copies, partition)}
+    leaks = {tuple(sorted((f.row, f.related or 0))) for f in list_leaks(copies, partition)}
     found = list_label_conflicts(copies, attributes, labels, known)
-    conflicts = {(*sorted((f.row, f.related)), f.attribute) for f in found}
+    conflicts = {(*sorted((f.row, f.related or 0)), f.attribute) for f in found}
     _, flipped = label_exam(exam, seed)
     print("\n| exact | planted | found | right |\n|---|---|---|---|")
     for name, truth, said in (

@@ -211,8 +211,8 @@ def main() -> None:
     print("|" + "---|" * (len(table) + 1))
     for name in kinds:
         mark = "" if name in SEEN else " (unseen)"
-        cells = [f"{row[name]:.2f}" if name in row else "" for row in table.values()]
-        print(f"| {name}{mark} | {' | '.join(cells)} |")
+        by_share = [f"{row[name]:.2f}" if name in row else "" for row in table.values()]
+        print(f"| {name}{mark} | {' | '.join(by_share)} |")
 
 
 def measure(values: np.ndarray, truth: np.ndarray, of_kind: np.ndarray, kinds: object) -> float:

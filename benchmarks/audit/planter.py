@@ -41,9 +41,10 @@ def crop(image: Image.Image, strength: float, rng: np.random.Generator) -> Image
     shares = rng.uniform(0, most, 4)
     shares[rng.integers(4)] = most
     left, top, right, bottom = shares
-    box = (left * image.width, top * image.height,
-           (1 - right) * image.width, (1 - bottom) * image.height)  # fmt: skip
-    cropped = image.crop([round(edge) for edge in box])
+    cropped = image.crop((
+        round(left * image.width), round(top * image.height),
+        round((1 - right) * image.width), round((1 - bottom) * image.height),
+    ))  # fmt: skip
     return cropped if rng.random() < 0.5 else cropped.resize(image.size, Image.Resampling.BICUBIC)
 
 

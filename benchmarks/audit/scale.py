@@ -15,9 +15,11 @@ import time
 import zipfile
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from functools import partial
 from itertools import chain
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -57,7 +59,7 @@ def main() -> None:
     exam = build_exam(options.celeba, seed=7)
     crowd = join(reduce_all(exam.blobs), blend(real, n_all - len(exam.blobs)))
     for name, queries in (("", crowd.hashes), ("mirrored ", crowd.mirrored)):
-        pairs, cost = measure(lambda q=queries: find_pairs(q, crowd.hashes, 10))
+        pairs, cost = measure(partial(find_pairs, queries, crowd.hashes, 10))
         check_pairs(pairs, queries, crowd.hashes)
         report(f"{name}hashes within 10 bits: {len(pairs)} pairs", f"{n_all} blends", cost, None)
     candidates, near = set(), set()
@@ -71,7 +73,7 @@ def main() -> None:
         alike = np.unique(np.concatenate(found[:2]), axis=0)
         for pairs, is_in_place in ((alike, False), (found[2], True)):
             similar, cost = measure(
-                lambda p=pairs, m=mirrored, i=is_in_place: compare_pictures(crowd.thumbs, p, m, i)
+                partial(compare_pictures, crowd.thumbs, pairs, mirrored, is_in_place)
             )
             report(f"{way} verification of {len(pairs)} pairs", f"{n_all} blends", cost, None)
             candidates |= set(map(tuple, pairs.tolist()))
@@ -83,9 +85,7 @@ def main() -> None:
             for way in (False, True)
             for steps in [list_steps(part, way, params.near_radius_bits)]
         }
-        _, cost = measure(
-            lambda t=part.thumbs, p=pairs_of: [compare_pictures(t, p[way], way) for way in p]
-        )
+        _, cost = measure(partial(compare_both, part.thumbs, pairs_of))
         n_pairs = sum(map(len, pairs_of.values()))
         name = f"verification of {n_pairs} pairs, {n_pairs / n**2:.1e} per square"
         verify = report(name, f"{n} real", cost, (n_all / n) ** 2)
@@ -139,6 +139,13 @@ def reduce_all(files: list[bytes]) -> Pictures:
     )
 
 
+def compare_both(
+    thumbs: NDArray[np.uint8], pairs_of: dict[bool, NDArray[np.int64]]
+) -> list[NDArray[np.floating]]:
+    """Similarities of the pairs found upright (False) and mirrored (True)."""
+    return [compare_pictures(thumbs, pairs, way) for way, pairs in pairs_of.items()]
+
+
 def blend(real: Pictures, n: int) -> Pictures:
     """Pictures that are a half to four fifths one real picture, the rest another."""
     rng = np.random.default_rng(3)
@@ -160,14 +167,17 @@ def blend(real: Pictures, n: int) -> Pictures:
 def join(first: Pictures, second: Pictures) -> Pictures:
     """One collection of two."""
     columns = ("sha1", "pixels", "hashes", "mirrored", "thumbs")
-    parts = [np.concatenate([getattr(p, name) for p in (first, second)]) for name in columns]
-    return Pictures(np.arange(len(parts[0])), *parts, {})
+    parts: dict[str, Any] = {
+        name: np.concatenate([getattr(p, name) for p in (first, second)]) for name in columns
+    }
+    return replace(first, row=np.arange(len(parts["sha1"])), **parts)
 
 
 def take(pictures: Pictures, n: int) -> Pictures:
     """The first n."""
     columns = ("row", "sha1", "pixels", "hashes", "mirrored", "thumbs")
-    return Pictures(*(getattr(pictures, name)[:n] for name in columns), {})
+    parts: dict[str, Any] = {name: getattr(pictures, name)[:n] for name in columns}
+    return replace(pictures, **parts)
 
 
 def check_pairs(

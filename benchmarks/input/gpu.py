@@ -19,11 +19,12 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.input.sources import ROOT
-from stages.common.networks import NETWORKS, build_network
+from stages.common.networks import build_network, find_kind
 from stages.common.params import TrainParams, load_params
 from stages.common.shards import PixelSet
 from stages.train.feed import Batch, Feed
-from stages.train.loop import batch_loss, make_fabric
+from stages.train.launch import make_fabric
+from stages.train.loop import batch_loss
 from stages.train.optim import build_optimizer
 
 HEIGHT, WIDTH, N_ATTRIBUTES = 198, 158, 40
@@ -61,7 +62,8 @@ class Step:
     def __call__(self, batch: Batch) -> None:
         """Forward, backward, update; waits for nothing."""
         self.optimizer.zero_grad()
-        self.fabric.backward(batch_loss(self.model(batch.images), batch, self.params))
+        logits = self.model(batch.images)
+        self.fabric.backward(batch_loss(logits, batch, self.params, None, self.fabric))
         self.optimizer.step()
 
 
@@ -119,7 +121,7 @@ def make_feed(params: TrainParams, memory: Any, n_groups: int) -> Feed:
     labels = np.random.default_rng(1).integers(0, 2, (reader.n_images, N_ATTRIBUTES), np.uint8)
     part = PixelSet([], [], np.empty((0, 0, 0, 3), np.uint8), labels, np.ones_like(labels, bool))
     names = [f"a{i}" for i in range(N_ATTRIBUTES)]
-    kind = NETWORKS[params.network]
+    kind = find_kind(params.network)
     device = torch.device(params.device)
     return Feed(reader, part, names, params, (kind.mean, kind.std), device, memory)
 
