@@ -178,9 +178,11 @@ def test_two_runs_give_the_same_bytes(prepare: Path, tmp_path: Path) -> None:
     first = train(prepare, tmp_path / "a", params)
     assert set(first) == {
         "reports/history.csv",
+        "reports/schedule.csv",
         "reports/summary.json",
         "train/model/model.json",
         "train/model/weights.safetensors",
+        "train/preview.parquet",
     }
     assert train(prepare, tmp_path / "b", params) == first
     assert train(prepare, tmp_path / "c", make_params(seed=8)) != first

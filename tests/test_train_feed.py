@@ -69,13 +69,10 @@ def test_batches_are_what_the_network_takes(memory: str) -> None:
     assert batch.images.is_contiguous(memory_format=torch.channels_last)
     assert (batch.labels.dtype, batch.mask.dtype) == (torch.float32, torch.float32)
     assert batch.other_labels is None
-    assert feed.preview(5).shape == (5, 19, 23, 3)
-    assert read_some(feed.preview(8), pixels)
-
-
-def read_some(pictures: np.ndarray, pixels: np.ndarray) -> bool:
-    """True where every picture is one of `pixels`."""
-    return all(any(np.array_equal(p, q) for q in pixels) for p in pictures)
+    rows = np.array([41, 3, 16, 15, 49])
+    assert np.array_equal(feed.read(rows).numpy(), pixels[rows])
+    feed.read(rows).zero_()
+    assert np.array_equal(feed.read(rows).numpy(), pixels[rows])
 
 
 def test_an_image_looks_alike_whatever_the_batches_and_the_memory() -> None:

@@ -19,6 +19,7 @@ PREDICTIONS = "predictions.parquet"
 CALIBRATED = "calibrated.parquet"
 EXTRA = "extra.parquet"
 SALIENCY = "saliency.parquet"
+PREVIEW = "preview.parquet"
 TRUTH = "truth.parquet"
 
 #: Columns of annotations.parquet or scores.parquet that are no attributes: no attribute may bear
@@ -85,6 +86,25 @@ SALIENCY_SCHEMA = pa.schema(
         pa.field("height", pa.int32()),
         pa.field("width", pa.int32()),
         pa.field("heat", pa.binary()),
+    ]
+)
+
+#: Training pictures as the network saw them. kind: original, augmented, mixup or cutmix. place:
+#: which picture of the preview, from 0. number: the epoch of an augmented one, the batch of a mixed
+#: one, from 1; 0 of an original. weight: of image_id's picture in a mixed one; partner_id has the
+#: rest. note: what was drawn, in words. pixels: height * width * 3 bytes, RGB.
+PREVIEW_SCHEMA = pa.schema(
+    [
+        pa.field("kind", pa.string(), nullable=False),
+        pa.field("place", pa.int32(), nullable=False),
+        pa.field("number", pa.int32(), nullable=False),
+        pa.field("image_id", pa.string(), nullable=False),
+        pa.field("partner_id", pa.string()),
+        pa.field("weight", pa.float32()),
+        pa.field("note", pa.string(), nullable=False),
+        pa.field("height", pa.int32(), nullable=False),
+        pa.field("width", pa.int32(), nullable=False),
+        pa.field("pixels", pa.binary(), nullable=False),
     ]
 )
 

@@ -80,7 +80,7 @@ class Feed:
     ) -> None:
         self._reader, self._params, self._device = reader, params, device
         self._rank, self._n_ranks = rank, n_ranks
-        self.n_images = reader.n_images
+        self.n_images, self.height, self.width = reader.n_images, reader.height, reader.width
         self.batch_size = min(params.batch_size, self.n_images)
         self.n_steps = self.n_images // self.batch_size
         if self.batch_size % n_ranks:
@@ -98,7 +98,7 @@ class Feed:
                 self.n_images,
             )
         axes = find_light(sample_pixels(reader)) if params.augment.fancy_pca > 0 else None
-        self._augmenter = Augmenter(
+        self.augmenter = Augmenter(
             params.augment, reader.height, reader.width, *scale, axes, params.seed, device
         )
         self._labels = torch.from_numpy(part.labels)
@@ -107,7 +107,7 @@ class Feed:
 
     def epoch(self, epoch: int) -> Iterator[Batch]:
         """Yield this process's batches of an epoch, counted from 1."""
-        params, size = self._params, (self._reader.height, self._reader.width)
+        params, size = self._params, (self.height, self.width)
         images = sample_images(self.n_images, self._weights, params.seed, epoch)
         if self._pixels is None:
             plan = shuffle_stream(
@@ -122,14 +122,14 @@ class Feed:
         else:
             order = shuffle(self.n_images, params.seed, epoch)
             pixels = self._gather(torch.from_numpy(images[order]))
-        draws = self._augmenter.draw(epoch, order)
+        draws = self.augmenter.draw(epoch, order)
         mixes = draw_mixes(params.augment, *size, self.n_steps, params.seed, epoch)
         rows = torch.from_numpy(images[order])  # of the whole epoch: no copy waits in a step
         labels, mask = self._labels[rows].to(self._device), self._mask[rows].to(self._device)
         for step, (mix, parts) in enumerate(zip(mixes, pixels, strict=True)):
             spans = self._spans(step)
             ready = [
-                self._augmenter.apply(part, draws, start, stop)
+                self.augmenter.apply(part, draws, start, stop)
                 for part, (start, stop) in zip(parts, spans, strict=True)
             ]
             (start, stop), (first, last) = spans[0], spans[-1]
@@ -141,10 +141,19 @@ class Feed:
             others = (labels[first:last].flip(0).float(), mask[first:last].flip(0).float())
             yield Batch(shown.permute(0, 3, 1, 2), *own, *others, mix.weight)
 
-    def preview(self, n_images: int, epoch: int = 1) -> np.ndarray:
-        """(n, H, W, 3) uint8 pictures of an epoch's first batch as the network sees them."""
-        batch = next(self.epoch(epoch))
-        return self._augmenter.restore(batch.images[:n_images].permute(0, 2, 3, 1))
+    def read(self, rows: np.ndarray) -> Tensor:
+        """Pictures (n, H, W, 3) uint8 of some images, by their rows (n,) int64, on the device."""
+        if self._pixels is not None:
+            places = torch.from_numpy(rows).to(self._pixels.device)
+            return self._pixels.index_select(0, places).to(self._device)
+        ends = np.cumsum(self._reader.sizes)
+        groups = np.searchsorted(ends, rows, side="right")
+        pictures = np.empty((len(rows), self.height, self.width, 3), np.uint8)
+        for group in np.unique(groups):
+            mine = groups == group
+            first = ends[group] - self._reader.sizes[group]
+            pictures[mine] = self._reader.read(int(group))[rows[mine] - first]
+        return torch.from_numpy(pictures).to(self._device)
 
     def _spans(self, step: int) -> list[tuple[int, int]]:
         """Places of this process's images; then those of their partners, if they are others."""

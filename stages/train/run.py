@@ -7,6 +7,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import torch
 from lightning_fabric import Fabric
 from safetensors.torch import save_file
@@ -25,6 +26,7 @@ from stages.common.metrics import majority_accuracy, majority_class, mean_define
 from stages.common.networks import build_network, count_parameters, find_kind, read_structure
 from stages.common.params import NAMED_WEIGHTS, TrainParams, read_yaml, resolve_path
 from stages.common.shards import GroupReader, PixelSet, read_partition
+from stages.common.tables import PREVIEW, PREVIEW_SCHEMA, write_table
 from stages.common.tracking import TrainingRun, start_training
 from stages.train.checkpoint import Checkpoint, training_key
 from stages.train.feed import Feed, Held
@@ -32,13 +34,15 @@ from stages.train.launch import make_fabric
 from stages.train.layers import freeze_layers
 from stages.train.loop import Epoch, Fitted, fit
 from stages.train.memory import choose_memory
+from stages.train.preview import draw_preview
 from stages.train.sampler import check_balance
+from stages.train.schedule import format_schedule
 
 log = logging.getLogger(__name__)
 
 
 def run(params: TrainParams, prepare: Path, out: Path, reports: Path) -> str:
-    """Train; write model/ to `out`, history.csv and summary.json to `reports`.
+    """Train; write model/ and preview.parquet to `out`, tables and summary.json to `reports`.
 
     Raises:
         FacetError: a set without training or validation images, attributes that cannot be
@@ -124,8 +128,14 @@ def run(params: TrainParams, prepare: Path, out: Path, reports: Path) -> str:
             "valid_accuracy": rounded(result.history[result.best_epoch - 1].valid_accuracy),
             "valid_majority": rounded(valid_majority),
         }
-        history = format_history(result.history, valid_majority)
-        weights_hash = write_results(result, description, summary, history, out, reports)
+        tables = {
+            "history.csv": format_history(result.history, valid_majority),
+            "schedule.csv": format_schedule(
+                params, feed.n_steps // params.accumulate, result.history
+            ),
+        }
+        preview = draw_preview(feed, train.image_ids, params)
+        weights_hash = write_results(result, description, summary, tables, preview, out, reports)
         tracked.finish(out / "model", reports, weights_hash)
     accuracy = summary["valid_accuracy"]
     shown = "no known labels" if accuracy is None else f"mean accuracy on valid {accuracy:.4f}"
@@ -136,19 +146,22 @@ def write_results(
     result: Fitted,
     description: dict[str, Any],
     summary: dict[str, Any],
-    history: str,
+    tables: dict[str, str],
+    preview: pa.Table,
     out: Path,
     reports: Path,
 ) -> str:
-    """Write model/ and the tables; returns the weights' SHA-256, which stands in both."""
-    with fresh_folder(out) as folder, fresh_folder(reports) as tables:
+    """Write model/, preview and tables; returns the weights' SHA-256, which stands in both."""
+    with fresh_folder(out) as folder, fresh_folder(reports) as numbers:
         model = folder / "model"
         model.mkdir()
         save_file(result.weights, model / "weights.safetensors")
         weights_hash = hash_file(model / "weights.safetensors")
         write_json(model / "model.json", description | {"weights_sha256": weights_hash})
-        write_text(tables / "history.csv", history)
-        write_json(tables / "summary.json", summary | {"weights_sha256": weights_hash})
+        write_table(preview, folder / PREVIEW, PREVIEW_SCHEMA)
+        for name, text in tables.items():
+            write_text(numbers / name, text)
+        write_json(numbers / "summary.json", summary | {"weights_sha256": weights_hash})
     return weights_hash
 
 
