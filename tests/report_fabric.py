@@ -22,6 +22,8 @@ from stages.common.tables import (
     ISSUES_SCHEMA,
     PARTITIONS,
     PREDICTIONS,
+    PREVIEW,
+    PREVIEW_SCHEMA,
     TRUTH,
     TRUTH_SCHEMA,
     annotations_schema,
@@ -95,7 +97,7 @@ def fabricate(root: Path, recipe: Recipe = Recipe()) -> dict[str, Path]:
         "prepare": root / "data/prepare",
         "audit": root / "data/audit",
         "evaluate": root / "data/evaluate",
-        "train": root / "data/train/model",
+        "train": root / "data/train",
         "explore_reports": root / "reports/explore",
         "audit_reports": root / "reports/audit",
         "train_reports": root / "reports/train",
@@ -482,7 +484,7 @@ class _Maker:
             "batch_size": 64,
             "n_epochs": self.recipe.n_epochs,
             "patience": None,
-            "flip": 0.5,
+            "augment": {"flip": 0.5, "border": "reflect", "mixup_alpha": 0.2},
             "precision": "fp32",
             "device": "auto",
             "seed": 7,
@@ -520,6 +522,11 @@ class _Maker:
             }
         )
         _write_csv(history, reports / "history.csv")
+        steps = pd.DataFrame({"step": np.arange(0, 10 * self.recipe.n_epochs)})
+        steps["epoch"] = steps["step"] / 10
+        steps["lr"] = 1e-3 * (1 - steps["step"] / len(steps))
+        _write_csv(steps, reports / "schedule.csv")
+        self.write_preview(out.parent)
         best = int(history["valid_accuracy"].idxmax())
         write_json(
             reports / "summary.json",
@@ -537,6 +544,27 @@ class _Maker:
                 "weights_sha256": sha,
             },
         )
+
+    def write_preview(self, out: Path) -> None:
+        ids = [k for k in range(len(self.ids)) if self.partition[k] == "train"][:2]
+        pictures = [
+            np.array(Image.open(io.BytesIO(draw_face(k, (40, 32), False))))  # (40, 32, 3)
+            for k in ids
+        ]
+        for pixels in pictures:
+            pixels[:, :6] = 0  # so that left is not right
+        rows: list[tuple[Any, ...]] = []
+        for place, pixels in enumerate(pictures):
+            name = self.ids[ids[place]]
+            shape = (*pixels.shape[:2], pixels.tobytes())
+            rows.append(("original", place, 0, name, None, None, "", *shape))
+            flipped = (*pixels.shape[:2], np.ascontiguousarray(pixels[:, ::-1]).tobytes())
+            rows.append(("augmented", place, 1, name, None, None, "mirrored", *flipped))
+            rows.append(("augmented", place, 2, name, None, None, "", *shape))
+        mixed = (0.75 * pictures[0] + 0.25 * pictures[1]).astype(np.uint8)
+        names = [self.ids[k] for k in ids]
+        rows.append(("mixup", 0, 1, *names, 0.75, "", *mixed.shape[:2], mixed.tobytes()))
+        _write_rows(rows, PREVIEW_SCHEMA, out / PREVIEW)
 
     def write_evaluate(self) -> None:
         out, reports = self.root / "data/evaluate", self.root / "reports/evaluate"

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import re
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -15,6 +16,7 @@ import torch
 
 import stages.train.run as training
 from stages.common.tables import PREVIEW, PREVIEW_SCHEMA, read_table
+from stages.train.draws import Chosen
 from stages.train.mix import draw_mixes
 from stages.train.optim import trace_rates
 from stages.train.preview import MAX_PX, N_EPOCHS, N_IMAGES, describe_draws, draw_preview, shrink
@@ -69,36 +71,50 @@ def test_augmented_pictures_are_those_of_the_epochs(augment: dict[str, Any], mem
 
 
 def test_notes_say_what_was_done() -> None:
-    """Undone by the note alone, a moved picture is the original, apart from its edge."""
+    """Done again by the note alone, the original is the augmented picture, apart from its edge."""
     table, (_, _, pixels) = preview(MOVES)
     seen = set()
+    ways = {"right": (0, 1), "left": (0, -1), "down": (1, 0), "up": (-1, 0)}
     for row in table[table["kind"] == "augmented"].to_dict("records"):
         image = pixels[int(row["image_id"][:3])]
-        words = row["note"].split(", ") if row["note"] else []
-        if "mirrored" in words:
+        if "mirrored" in row["note"]:
             image = image[:, ::-1]
-            words.remove("mirrored")
-        ways = {"right": (0, 1), "left": (0, -1), "down": (1, 0), "up": (-1, 0)}
-        moved = [(int(word.split()[0]), ways[word.split()[-1]]) for word in words]
-        down, right = (sum(n * way[axis] for n, way in moved) for axis in (0, 1))
-        rolled = np.roll(image, (down, right), (0, 1))
-        assert np.array_equal(picture(row)[3:-3, 3:-3], rolled[3:-3, 3:-3])
-        seen |= set(row["note"].split(", "))
-    assert "mirrored" in seen
-    assert any("left" in word for word in seen)
-    assert any("down" in word for word in seen)
+        for n, way in re.findall(r"(\d)\u202fpx (\w+)", row["note"]):
+            image = np.roll(image, [int(n) * axis for axis in ways[way]], (0, 1))
+            seen.add(way)
+        assert np.array_equal(picture(row)[3:-3, 3:-3], image[3:-3, 3:-3])
+    assert seen == set(ways)
+    assert "mirrored" in " ".join(table["note"])
 
 
 def test_notes_name_every_augmentation_that_is_on() -> None:
     table, (feed, params, _) = preview(EVERYTHING)
     text = " ".join(table["note"])
-    for word in ("mirrored", "px right", "turned", "scaled", "brightness", "contrast",
+    for word in ("mirrored", "moved", "turned", "size", "shifted", "brightness", "contrast",
                  "saturation", "hue", "lighting", "noise", "px erased"):  # fmt: skip
         assert word in text, word
+    assert not re.search(r"[+\u2212]0°|×\u202f1\.00|\b0\u202fpx", text)
     draws = feed.augmenter.draw(1, np.arange(40))
-    only = params.augment.model_copy(update={"hue": 0.0, "rotate_deg": 0.0, "scale": 0.0})
-    notes = " ".join(describe_draws(draws.chosen, place, only) for place in range(40))
-    assert not any(word in notes for word in ("hue", "turned", "scaled"))
+    less = params.augment.model_copy(update={"contrast": 0.0})
+    notes = " ".join(describe_draws(draws.chosen, place, less) for place in range(40))
+    assert "contrast" not in notes
+    assert "brightness" in notes
+
+
+def test_angles_and_factors_are_those_that_were_drawn() -> None:
+    """Against the numbers themselves: cosine and sine over the scale, shifts, factors."""
+    values = [np.cos(0.3) / 1.25, np.sin(0.3) / 1.25, -2.0, 4.0]
+
+    def choose(numbers: list[float]) -> Chosen:
+        return Chosen(np.array([0]), torch.zeros(1, dtype=torch.int64), torch.tensor([numbers]))
+
+    chosen = {"affine": choose(values), "jitter": choose([1.1, 0.9, 1.0, -0.05])}
+    params = make_augment(**EVERYTHING)
+    assert describe_draws(chosen, 0, params).replace("\u202f", " ") == (
+        "turned +17°, size × 1.25, shifted 2 px left and 4 px down, brightness × 1.10, "
+        "contrast × 0.90, hue \u221218°"
+    )
+    assert describe_draws(chosen, 1, params) == ""
 
 
 @pytest.mark.parametrize("alphas", [(0.4, 0.0), (0.0, 1.0), (0.4, 1.0)], ids=["up", "cut", "both"])

@@ -7,8 +7,8 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
-from stages.report.figure import GOLD, RUST, SLATE, SURFACE, TEAL, Chart, Legend, draw, finish
-from stages.report.words import compact, percent
+from stages.report.figure import GOLD, GRID, RUST, SLATE, SURFACE, TEAL, Chart, Legend, draw, finish
+from stages.report.words import compact, counted, percent
 
 CURVE: dict[str, Any] = {
     "marker": "o",
@@ -18,6 +18,9 @@ CURVE: dict[str, Any] = {
     "lw": 2,
     "clip_on": False,
 }
+
+#: With more epochs than this, lines where they end would fill the chart.
+MAX_ENDS = 40
 
 
 def draw_loss(history: pd.DataFrame, best: int) -> Chart:
@@ -61,22 +64,39 @@ def draw_accuracy(history: pd.DataFrame, best: int) -> Chart:
             "accuracy",
             f"Mean accuracy on valid by epoch, best {percent(history['valid_accuracy'].max())}; "
             f"the majority class reaches {percent(history['valid_majority'].iloc[-1])}.",
-            (Legend("valid", TEAL, "line"), Legend("majority class", RUST, "dash")),
+            (
+                Legend("valid", TEAL, "line"),
+                Legend("majority class", RUST, "dash"),
+                Legend("best epoch", GOLD, "dash"),
+            ),
         )
 
 
-def draw_learning_rate(history: pd.DataFrame) -> Chart:
-    """Learning rate by epoch."""
+def draw_learning_rate(schedule: pd.DataFrame, history: pd.DataFrame, best: int) -> Chart:
+    """Learning rate by step, on the axis of epochs; lines where epochs end."""
+    top, n_epochs = float(schedule["lr"].max()), len(history)
     with draw(520, 320, left=78, bottom=46) as axes:
-        sns.lineplot(data=history, x="epoch", y="lr", color=TEAL, ax=axes, **CURVE)
-        _finish_epochs(axes, history, "learning rate")
-        top = float(history["lr"].max())
+        if n_epochs <= MAX_ENDS:
+            for epoch in range(1, n_epochs + 1):
+                axes.axvline(epoch, color=GRID, lw=1)
+        _mark_best(axes, best)
+        sns.lineplot(data=schedule, x="epoch", y="lr", estimator=None, color=TEAL, lw=2, ax=axes)
+        axes.set(xlabel="epochs done", ylabel="learning rate")
+        axes.xaxis.set_major_locator(MaxNLocator(8, integer=True))
+        axes.set_xlim(-0.02 * n_epochs, 1.02 * n_epochs)
         axes.set_ylim(0, 1.08 * top if top > 0 else 1)
+        axes.grid(False, axis="x")
         axes.yaxis.set_major_formatter(lambda value, _: compact(value, 3))
+        first, last = schedule["lr"].iloc[0], schedule["lr"].iloc[-1]
+        at = schedule.loc[schedule["lr"].idxmax(), "epoch"]
         return finish(
-            axes, "rate", f"Learning rate by epoch, from {compact(history['lr'].iloc[0])} to "
-            f"{compact(history['lr'].iloc[-1])}.",
-        )  # fmt: skip
+            axes,
+            "rate",
+            f"Learning rate of the last layer over {counted(n_epochs, 'epoch')}: "
+            f"{compact(first, 3)} at the start, at most {compact(top, 3)} after "
+            f"{compact(at, 3)} epochs, {compact(last, 3)} at the end.",
+            (Legend("learning rate", TEAL, "line"), Legend("best epoch", GOLD, "dash")),
+        )
 
 
 def _mark_best(axes: Axes, best: int) -> None:

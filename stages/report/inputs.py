@@ -15,6 +15,8 @@ from stages.common.tables import (
     ISSUES_SCHEMA,
     PARTITIONS,
     PREDICTIONS,
+    PREVIEW,
+    PREVIEW_SCHEMA,
     predictions_schema,
     read_annotations,
     read_table,
@@ -67,6 +69,7 @@ COLUMNS = {
     ),
     "self_check.csv": ("attribute", "n_flipped", "precision", "recall", "average_precision"),
     "history.csv": ("epoch", "lr", "train_loss", "valid_loss", "valid_accuracy", "valid_majority"),
+    "schedule.csv": ("step", "epoch", "lr"),
     "per_attribute.csv": (
         "partition",
         "attribute",
@@ -130,11 +133,13 @@ class Audited:
 
 @dataclass(frozen=True)
 class Trained:
-    """model.json and the tables of reports/train."""
+    """model.json, the tables of reports/train, and the preview of pictures."""
 
     model: dict[str, Any]
     summary: dict[str, Any]
     history: pd.DataFrame
+    schedule: pd.DataFrame
+    preview: pd.DataFrame
 
 
 @dataclass(frozen=True)
@@ -191,7 +196,7 @@ def read_inputs(
     read_manifest(evaluate)
     metrics = read_json(evaluate_reports / "metrics.json")
     per_attribute = read_csv(evaluate_reports / "per_attribute.csv")
-    model = read_json(train / "model.json")
+    model = read_json(train / "model" / "model.json")
     return Inputs(
         folder=download,
         manifest=read_manifest(download),
@@ -221,6 +226,8 @@ def read_inputs(
             model=model,
             summary=read_json(train_reports / "summary.json"),
             history=read_csv(train_reports / "history.csv"),
+            schedule=read_csv(train_reports / "schedule.csv"),
+            preview=read_table(train / PREVIEW, PREVIEW_SCHEMA),
         ),
         evaluated=Evaluated(
             partitions=tuple(p for p in PARTITIONS if p in metrics),

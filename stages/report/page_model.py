@@ -1,4 +1,4 @@
-"""The pages about the model: how it was trained and how well it does."""
+"""The page about how well the model does."""
 
 from typing import Any
 
@@ -12,7 +12,6 @@ from stages.report.charts_evaluation import (
     draw_reliability,
     draw_thresholds,
 )
-from stages.report.charts_training import draw_accuracy, draw_learning_rate, draw_loss
 from stages.report.inputs import Inputs
 from stages.report.page_index import describe_failures, describe_subset
 from stages.report.words import bar_share, count, counted, is_undefined
@@ -28,22 +27,6 @@ MEASURES = (
     ("roc_auc", "AUC", "area under the ROC curve: 50 % is guessing"),
     ("average_precision", "AP", "average precision: guessing reaches the prevalence"),
 )
-
-
-def build_training(inputs: Inputs) -> dict[str, Any]:
-    """What the training page's template needs."""
-    history, summary = inputs.trained.history, inputs.trained.summary
-    best = int(summary["best_epoch"])
-    known = len(history) > 0
-    return {
-        "loss_chart": draw_loss(history, best) if known else None,
-        "accuracy_chart": draw_accuracy(history, best) if known else None,
-        "rate_chart": draw_learning_rate(history) if known else None,
-        "epochs": [
-            {str(key): value for key, value in row.items()} for row in history.to_dict("records")
-        ],
-        "best": best,
-    }
 
 
 def build_evaluation(inputs: Inputs) -> dict[str, Any]:

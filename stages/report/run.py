@@ -17,7 +17,8 @@ from stages.report.page_audit import build_audit
 from stages.report.page_explore import build_explore
 from stages.report.page_faces import build_faces
 from stages.report.page_index import build_index
-from stages.report.page_model import build_evaluation, build_training
+from stages.report.page_model import build_evaluation
+from stages.report.page_training import build_training
 from stages.report.words import FILTERS, counted
 
 log = logging.getLogger(__name__)

@@ -19,9 +19,11 @@ from stages.train.mix import Mix, draw_mixes, mix_images
 from stages.train.sampler import shuffle
 
 #: Pictures, an even number of them; their epochs; and mixed ones, of the first batches.
-N_IMAGES, N_EPOCHS, N_MIXES = 6, 5, 6
+N_IMAGES, N_EPOCHS, N_MIXES = 4, 5, 6
 #: Larger pictures are made smaller.
 MAX_PX = 256
+#: A narrow space at which no line is broken.
+THIN = "\u202f"
 
 
 def draw_preview(feed: Feed, image_ids: Sequence[str], params: TrainParams) -> pa.Table:
@@ -140,40 +142,40 @@ def describe_draws(chosen: Mapping[str, Chosen], place: int, params: AugmentPara
     }
     words = ["mirrored"] if "flip" in drawn else []
     if "crop" in drawn:
-        top, left = (params.crop_padding_px - offset for offset in drawn["crop"])
-        words += describe_shift(left, top)
+        down, right = (params.crop_padding_px - offset for offset in drawn["crop"])
+        words.append(describe_shift("moved", right, down))
     if "affine" in drawn:
         cos, sin, right, down = drawn["affine"]
-        words += describe_turn(cos, sin, params)
-        words += describe_shift(round(right), round(down))
+        words.append(name_angle("turned", np.degrees(np.arctan2(sin, cos))))
+        words.append(name_factor("size", 1 / np.hypot(cos, sin)))
+        words.append(describe_shift("shifted", round(right), round(down)))
     if "jitter" in drawn:
         names = ("brightness", "contrast", "saturation")
-        *factors, turn = drawn["jitter"]
         words += [
-            f"{name} × {factor:.2f}"
-            for name, factor in zip(names, factors, strict=True)
-            if getattr(params, name) > 0
+            name_factor(name, factor) if getattr(params, name) > 0 else ""
+            for name, factor in zip(names, drawn["jitter"], strict=False)
         ]
-        words += [f"hue {360 * turn:+.0f}°"] if params.hue > 0 else []
-    words += ["lighting"] if "light" in drawn else []
-    words += ["noise"] if "noise" in drawn else []
+        words.append(name_angle("hue", 360 * drawn["jitter"][3]))
+    words += [name for name, key in (("lighting", "light"), ("noise", "noise")) if key in drawn]
     if "erase" in drawn:
         top, bottom, left, right = drawn["erase"]
-        words.append(f"{bottom - top} × {right - left} px erased")
-    return ", ".join(words)
+        words.append(f"{bottom - top}{THIN}×{THIN}{right - left}{THIN}px erased")
+    return ", ".join(filter(None, words))
 
 
-def describe_shift(right: int, down: int) -> list[str]:
-    """A shift in pixels in words; [] for none."""
+def describe_shift(verb: str, right: int, down: int) -> str:
+    """A shift in pixels in words; '' for none."""
     ways = ((right, "right", "left"), (down, "down", "up"))
-    return [f"{abs(n)} px {there if n > 0 else back}" for n, there, back in ways if n]
+    parts = [f"{abs(n)}{THIN}px {there if n > 0 else back}" for n, there, back in ways if n]
+    return f"{verb} {' and '.join(parts)}" if parts else ""
 
 
-def describe_turn(cos: float, sin: float, params: AugmentParams) -> list[str]:
-    """Angle and scale in words, from cosine and sine divided by the scale."""
-    words = []
-    if params.rotate_deg > 0:
-        words.append(f"turned {np.degrees(np.arctan2(sin, cos)):+.0f}°")
-    if params.scale > 0:
-        words.append(f"scaled × {1 / np.hypot(cos, sin):.2f}")
-    return words
+def name_angle(name: str, angle_deg: float) -> str:
+    """'turned +7°'; '' for less than half a degree."""
+    whole = round(angle_deg)
+    return f"{name} {whole:+d}°".replace("-", "\u2212") if whole else ""
+
+
+def name_factor(name: str, factor: float) -> str:
+    """'contrast × 1.05'; '' for a factor that rounds to 1."""
+    return f"{name} ×{THIN}{factor:.2f}" if f"{factor:.2f}" != "1.00" else ""
