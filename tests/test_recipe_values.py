@@ -8,6 +8,7 @@ from ruamel.yaml import YAML
 
 from stages.common.networks import build_network, count_parameters, read_structure
 from stages.common.params import PrepareParams, TrainParams
+from stages.search import load_search, plan_search
 
 ROOT = Path(__file__).resolve().parent.parent
 RECIPES = sorted((ROOT / "recipes").glob("*.yaml"))
@@ -167,3 +168,79 @@ def test_recipes_build_the_networks_of_their_sources(name: str, expected: int) -
         train["network"], 40, *size, train["dropout"], "none", **read_structure(train)
     )
     assert count_parameters(network) == expected
+
+
+#: Experiments of the reference's searches as it states them, in order; what all of them share.
+SEARCHES: dict[str, tuple[list[dict[str, Any]], dict[str, Any]]] = {
+    "uab_channels": (
+        [
+            {"train.channels": channels}
+            for channels in (
+                [64, 64, 256, 256],
+                [32, 64, 128, 256],
+                [64, 256, 512, 512],
+                [64, 128, 256, 512],
+                [32, 64, 256, 256],
+                [128, 256, 512, 1024],
+                [32, 64, 512, 512],
+            )
+        ],
+        {"train.n_epochs": 5},
+    ),
+    "uab_batch_lr": (
+        [
+            {"train.batch_size": size, "train.lr": lr}
+            for size in (16, 32, 64)
+            for lr in (1e-3, 1e-4)
+        ],
+        {"train.channels": [64, 256, 512, 512], "train.n_epochs": 5},
+    ),
+    "uab_longer": (
+        [
+            {
+                "train.channels": [64, 256, 512, 512],
+                "train.batch_size": 64,
+                "train.lr": 1e-4,
+                "train.n_epochs": 20,  # ours: how long is not published
+            }
+        ],
+        {},
+    ),
+}
+
+
+def test_every_search_of_the_reference_has_its_file() -> None:
+    assert {path.stem for path in (ROOT / "search").glob("uab_*.yaml")} == SEARCHES.keys()
+
+
+@pytest.mark.parametrize("name", sorted(SEARCHES))
+def test_searches_say_what_their_source_says(name: str) -> None:
+    points, settings = SEARCHES[name]
+    search = load_search(ROOT / "search" / f"{name}.yaml")
+    assert search.recipe == "uab_cnn"
+    assert search.list_points() == points
+    assert search.settings == settings
+
+
+@pytest.mark.parametrize("name", sorted(SEARCHES))
+def test_searches_can_be_queued_over_the_shipped_parameters(name: str) -> None:
+    """All values are valid, on valid alone, and what the search leaves open is the recipe's."""
+    points, settings = SEARCHES[name]
+    planned = plan_search(ROOT / "search" / f"{name}.yaml", ROOT / "recipes", ROOT / "params.yaml")
+    assert len(planned) == len(points)
+    for point, strings in zip(points, planned.values(), strict=True):
+        rows = dict(string.split("=", 1) for string in strings)
+        assert rows["evaluate.partitions"] == "[valid]"
+        assert rows["train.network"] == "uab_cnn"
+        assert rows["prepare.height_px"] == "64"
+        for key, value in {**settings, **point}.items():
+            expected = read_shipped(key) if key not in rows else YAML(typ="safe").load(rows[key])
+            assert value == expected, key
+
+
+def read_shipped(key: str) -> Any:
+    """A value of params.yaml: a search names what differs from it."""
+    value: Any = read(ROOT / "params.yaml")
+    for part in key.split("."):
+        value = value[part]
+    return value
