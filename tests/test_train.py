@@ -215,6 +215,7 @@ EVERYTHING = {
         pytest.param({"schedule": "one_cycle"}, id="one cycle"),
         pytest.param({"schedule": "plateau"}, id="plateau"),
         pytest.param({"schedule": "cosine"}, id="cosine"),
+        pytest.param({"ema_decay": 0.9, "accumulate": 2}, id="averaged and accumulated"),
         pytest.param({"augment": EVERYTHING}, id="every augmentation"),
         pytest.param({"balance": ["quadrant_1"]}, id="balanced"),
         pytest.param({"memory": "stream", "stream_images": 40}, id="streamed"),

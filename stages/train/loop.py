@@ -24,6 +24,7 @@ from stages.common.params import TrainParams
 from stages.common.progress import make_progress
 from stages.train.averaging import WeightAverage
 from stages.train.checkpoint import Checkpoint
+from stages.train.failures import explain_step
 from stages.train.feed import Batch, Feed, Held
 from stages.train.layers import set_training
 from stages.train.optim import build_optimizer, build_schedule, judge_epoch
@@ -95,7 +96,8 @@ def fit(
         on_epoch: Called by the first process after each epoch.
 
     Raises:
-        FacetError: the loss is not finite, or memory does not hold a batch.
+        FacetError: the loss is not finite, memory does not hold a batch, or torch cannot compile
+            the network.
     """
     n_steps = feed.n_steps // params.accumulate
     if n_steps == 0:
@@ -163,12 +165,10 @@ def fit(
                         task, advance=1, note=describe_state(epoch, rate, history, best_epoch)
                     )
             except RuntimeError as error:
-                if isinstance(error, torch.OutOfMemoryError) or "allocate memory" in str(error):
-                    raise FacetError(
-                        "train.batch_size: expected a batch that fits into memory; got "
-                        f"{feed.batch_size}"
-                    ) from None
-                raise
+                explained = explain_step(error, feed.batch_size, params)
+                if explained is error:
+                    raise
+                raise explained from None
             n_batches = n_steps * params.accumulate
             train_loss = average_over(fabric, total).item() / n_batches
             if not math.isfinite(train_loss):

@@ -47,7 +47,7 @@ def run(params: TrainParams, prepare: Path, out: Path, reports: Path) -> str:
     Raises:
         FacetError: a set without training or validation images, attributes that cannot be
             balanced, augmentations that do not fit the pictures, weights that do not fit, a loss
-            that is not finite, not enough memory.
+            that is not finite, not enough memory, no compiler for `train.compile`.
     """
     kind = find_kind(params.network)  # an unknown name is refused before anything is read
     manifest = read_manifest(prepare)
