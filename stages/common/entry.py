@@ -14,6 +14,14 @@ NO_FACET = (
 )
 
 
+class ErrorStream(logging.Handler):
+    """Writes lines to what sys.stderr is when they come: a progress bar puts them above itself."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write a line."""
+        print(self.format(record), file=sys.stderr, flush=True)
+
+
 def open_stage(
     stage: str, inputs: Sequence[str], outputs: Sequence[str], optional: Sequence[str] = ()
 ) -> tuple[Any, dict[str, Path]]:
@@ -50,7 +58,7 @@ def open_stage(
     # Threads of torch that wait should sleep: where another program keeps a core busy, spinning
     # ones made training ten times slower. Must be set before torch is imported.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
-    logging.basicConfig(format="%(message)s", stream=sys.stderr)
+    logging.basicConfig(format="%(message)s", handlers=[ErrorStream()])
     logging.getLogger("stages").setLevel(logging.INFO)  # libraries speak from WARNING on
     return getattr(params, stage), options
 

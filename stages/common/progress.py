@@ -13,18 +13,23 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+from rich.table import Column
 
 Item = TypeVar("Item")
 
 
 def make_progress(is_shown: bool = True) -> Progress:
-    """A bar with count, elapsed and remaining time on standard error; disabled off a terminal."""
+    """A bar with count, elapsed and remaining time on standard error; disabled off a terminal.
+
+    Where a line is too short for all, the bar gives way.
+    """
     return Progress(
         TextColumn("{task.description}"),
         BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
+        MofNCompleteColumn(table_column=Column(no_wrap=True)),
+        TimeElapsedColumn(table_column=Column(no_wrap=True)),
+        TextColumn("left"),
+        TimeRemainingColumn(table_column=Column(no_wrap=True)),
         TextColumn("{task.fields[note]}"),
         console=Console(stderr=True),
         disable=not (is_shown and sys.stderr.isatty()),

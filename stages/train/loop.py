@@ -162,7 +162,10 @@ def fit(
                         schedule.step()
                     rate = place * feed.batch_size / (time.perf_counter() - start)
                     progress.update(
-                        task, advance=1, note=describe_state(epoch, rate, history, best_epoch)
+                        task,
+                        advance=1,
+                        description=f"epoch {epoch}/{params.n_epochs}",
+                        note=describe_state(rate, history, best_epoch),
                     )
             except RuntimeError as error:
                 explained = explain_step(error, feed.batch_size, params)
@@ -251,9 +254,9 @@ def validate(
     return loss, mean_defined(score_confusion(confusion)["accuracy"])
 
 
-def describe_state(epoch: int, rate: float, history: list[Epoch], best_epoch: int) -> str:
-    """Epoch, speed and what is best so far, for the progress bar."""
-    text = f"epoch {epoch}, {rate:.0f} images/s"
+def describe_state(rate: float, history: list[Epoch], best_epoch: int) -> str:
+    """Speed and what is best so far, for the progress bar: short enough for 80 characters."""
+    text = f"{rate:,.0f} img/s"
     if best_epoch:
         text += f", best {history[best_epoch - 1].valid_accuracy:.4f} (epoch {best_epoch})"
     return text
