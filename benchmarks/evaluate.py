@@ -21,9 +21,9 @@ import numpy as np
 from sklearn import metrics as sk
 
 from stages.common.params import EvaluateParams, load_params
+from stages.common.resample import Resamples
 from stages.evaluate.figures import derive_figures, tune
 from stages.evaluate.part import Part
-from stages.evaluate.resample import Resamples
 from stages.evaluate.scores import resample_scores
 
 ROOT = Path(__file__).resolve().parent.parent

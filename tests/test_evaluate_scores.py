@@ -5,9 +5,9 @@ import pandas as pd
 import pytest
 from sklearn import metrics as sk
 
+from stages.common.resample import Resamples
 from stages.evaluate.calibrate import scale
 from stages.evaluate.part import Part
-from stages.evaluate.resample import Resamples
 from stages.evaluate.scores import (
     WITH_INTERVAL,
     add_intervals,

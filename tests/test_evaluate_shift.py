@@ -3,8 +3,8 @@ import pytest
 from sklearn.metrics import accuracy_score
 
 from stages.common.metrics import Confusion, count_confusion
+from stages.common.resample import Resamples
 from stages.evaluate.part import Part
-from stages.evaluate.resample import Resamples
 from stages.evaluate.scores import resample_confusion
 from stages.evaluate.shift import Shift, explain_loss, split_loss
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from sklearn import metrics as sk
 
+from stages.common.resample import Resamples
 from stages.evaluate.part import Part
-from stages.evaluate.resample import Resamples
 from stages.evaluate.slices import GAPS, choose_slices, score_slices, split_groups
 from tests.evaluate_fabric import draw_part
 

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 from sklearn import metrics as sk
 
+from stages.common.resample import Resamples
 from stages.evaluate.part import Part
-from stages.evaluate.resample import Resamples
 from stages.evaluate.thresholds import AIMS, apply_thresholds, tune_threshold, tune_thresholds
 from tests.evaluate_fabric import draw_part
 

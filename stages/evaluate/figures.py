@@ -8,10 +8,10 @@ import pandas as pd
 
 from stages.common.metrics import Confusion, count_confusion
 from stages.common.params import EvaluateParams
+from stages.common.resample import Resamples
 from stages.evaluate.calibrate import fit_temperatures, list_reliability, scale
 from stages.evaluate.mistakes import correlate_errors, count_contradictions
 from stages.evaluate.part import Part
-from stages.evaluate.resample import Resamples
 from stages.evaluate.scores import add_intervals, resample_scores, summarise_intervals
 from stages.evaluate.slices import choose_slices, score_slices
 from stages.evaluate.tables import score_attributes, score_calibration, summarise, trace_curves

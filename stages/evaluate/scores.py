@@ -13,8 +13,8 @@ from stages.common.metrics import (
     divide,
     score_confusion,
 )
+from stages.common.resample import Ranking, Resamples, find_interval, rank_resamples
 from stages.evaluate.part import Part
-from stages.evaluate.resample import Ranking, Resamples, find_interval, rank_resamples
 
 #: Scores with an interval per attribute and for their mean.
 WITH_INTERVAL = ("accuracy", "majority_accuracy", "gain", *SCORE_NAMES[1:], *ERROR_NAMES)

@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 
 from stages.common.metrics import Confusion, divide, mean_defined
-from stages.evaluate.resample import find_interval
+from stages.common.resample import find_interval
 
 TERMS = ("prevalence_change", "loss", "explained", "rest")
 

@@ -17,8 +17,8 @@ from stages.common.metrics import (
     mean_defined,
     score_confusion,
 )
+from stages.common.resample import Resamples, find_interval
 from stages.evaluate.part import Part
-from stages.evaluate.resample import Resamples, find_interval
 from stages.evaluate.scores import resample_confusion
 
 log = logging.getLogger(__name__)

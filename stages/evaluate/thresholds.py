@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 
 from stages.common.metrics import Confusion, count_confusion, score_confusion
+from stages.common.resample import Resamples, find_interval
 from stages.evaluate.part import Part
-from stages.evaluate.resample import Resamples, find_interval
 from stages.evaluate.scores import resample_confusion
 
 #: What thresholds are tuned for.

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from sklearn import metrics as sk
 
-from stages.evaluate.resample import Ranking, Resamples, find_interval, rank_resamples
+from stages.common.resample import Ranking, Resamples, find_interval, rank_resamples
 
 IDENTITIES = ["ann", None, "ben", "ann", None, "ben", "ben", "cleo"]
 
@@ -27,7 +27,7 @@ def test_pictures_of_a_person_are_drawn_together() -> None:
 
 def test_resamples_depend_on_the_seed_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     expected = all_weights(Resamples(IDENTITIES, 50, [7]))
-    monkeypatch.setattr("stages.evaluate.resample.CHUNK_WEIGHTS", 10)  # 2 rows at a time
+    monkeypatch.setattr("stages.common.resample.CHUNK_WEIGHTS", 10)  # 2 rows at a time
     assert (all_weights(Resamples(IDENTITIES, 50, [7])) == expected).all()
     assert (all_weights(Resamples(IDENTITIES, 50, [8])) != expected).any()
     assert (all_weights(Resamples(IDENTITIES, 80, [7]))[:50] == expected).all()
@@ -84,7 +84,7 @@ def test_ranking_in_parts_gives_the_same(monkeypatch: pytest.MonkeyPatch) -> Non
     ranking = Ranking(rng.random(50), rng.integers(0, 2, 50), np.arange(50))
     weights = rng.integers(0, 4, (20, 50)).astype(np.int32)
     expected = np.array(ranking.score(weights))
-    monkeypatch.setattr("stages.evaluate.resample.CHUNK_RANKS", 120)
+    monkeypatch.setattr("stages.common.resample.CHUNK_RANKS", 120)
     assert (np.array(ranking.score(weights)) == expected).all()
 
 
