@@ -80,6 +80,32 @@ def search(
 
 
 @app.command()
+def compare(
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(
+            help="Experiments, commits, or `workspace`. Default: the workspace and all experiments."
+        ),
+    ] = None,
+    base: Annotated[
+        str | None,
+        typer.Option(help="The run that others are compared with. Default: the best on valid."),
+    ] = None,
+    out: Annotated[
+        Path, typer.Option(help="The folder to write: index.html and three CSV files.")
+    ] = Path("reports/compare"),
+) -> None:
+    """Compare results and recipes: a page and tables, with intervals of paired differences.
+
+    Reads finished results only, from git and DVC's cache; runs nothing. Runs on different data are
+    never ranked against each other. Choose on valid: test is shown for reporting.
+    """
+    from stages.compare.run import compare_runs
+
+    typer.echo(compare_runs(names or [], base, out))
+
+
+@app.command()
 def sync() -> None:
     """Bring into MLflow what is missing there: restored results, an outage, runs made elsewhere."""
     from stages.common.sync import main as sync_main

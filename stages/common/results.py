@@ -116,8 +116,16 @@ def list_experiments(root: Path) -> list[Experiment]:
 
 
 @contextmanager
-def unpack_experiment(root: Path, experiment: Experiment) -> Iterator[Results | None]:
-    """The results of a DVC experiment: text from git, heavy files from DVC's cache on demand."""
+def unpack_experiment(
+    root: Path, experiment: Experiment, link: bool = False
+) -> Iterator[Results | None]:
+    """The results of a DVC experiment: text from git, heavy files from DVC's cache on demand.
+
+    Args:
+        root: The repository.
+        experiment: The experiment.
+        link: Heavy files are links into the cache, for those who only read: nothing is copied.
+    """
     with tempfile.TemporaryDirectory(prefix="facet-") as temporary:
         folder = Path(temporary)
         present = _git(root, "ls-tree", "--name-only", experiment.commit, *TEXT_FILES).decode()
@@ -126,7 +134,7 @@ def unpack_experiment(root: Path, experiment: Experiment) -> Iterator[Results | 
         lock = read_lock(folder)
 
         def fetch(path: str) -> Path | None:
-            return restore_output(root, lock, path, folder)
+            return restore_output(root, lock, path, folder, link)
 
         yield read_results(folder, (experiment.name,), fetch)
 
@@ -142,8 +150,10 @@ def unpack_files(data: bytes, folder: Path) -> None:
                 target.write_bytes(content.read())
 
 
-def restore_output(root: Path, lock: dict[str, Any], path: str, folder: Path) -> Path | None:
-    """Copy an output, or a part of one, from DVC's cache into `folder`.
+def restore_output(
+    root: Path, lock: dict[str, Any], path: str, folder: Path, link: bool = False
+) -> Path | None:
+    """Copy an output, or a part of one, from DVC's cache into `folder`, or link to it there.
 
     Returns:
         Where it lies now, or None where dvc.lock does not name it or the cache lacks a file of it.
@@ -164,7 +174,10 @@ def restore_output(root: Path, lock: dict[str, Any], path: str, folder: Path) ->
                     return None
                 target = folder / out["path"] / entry["relpath"]
                 target.parent.mkdir(parents=True, exist_ok=True)
-                shutil.copyfile(source, target)
+                if not link:
+                    shutil.copyfile(source, target)
+                elif not target.is_symlink():
+                    target.symlink_to(source)
             restored = folder / path
             return restored if restored.exists() else None
     return None

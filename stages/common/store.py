@@ -28,6 +28,8 @@ TAG_RESULTS = "facet.results"  # content of reports/evaluate
 TAG_REPORT = "facet.report"  # content of reports/site
 TAG_SEARCH = "facet.search"  # of a search's own run, the parent of its trainings
 TAG_NAMES = "dvc.experiments"  # names of the DVC experiments that share this run
+TAG_DEVICE = "facet.device"  # that a training ran on
+SECONDS = "train/seconds"  # metric: of a training by the clock, all its attempts together
 TAG_COMMITS = "dvc.experiment_commits"  # those of them that were synchronised in full
 
 #: Opens MLflow's pages for model training rather than those for language models.

@@ -6,6 +6,8 @@ FACET_TRACKING=off switches all of it off. An error of MLflow is logged once and
 
 import logging
 import os
+import platform
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -53,6 +55,8 @@ class TrainingRun:
         self.key = key
         self._is_broken = store is None
         self._logged_epochs: set[int] = set()
+        self._earlier_s = 0.0  # of attempts that were interrupted
+        self._started = time.perf_counter()
 
     @classmethod
     def open(
@@ -69,6 +73,7 @@ class TrainingRun:
             mlstore.TAG_KEY: key,
             **git_tags(),
             **({mlstore.TAG_NAMES: name} if name else {}),
+            mlstore.TAG_DEVICE: describe_device(params.get("train", {})),
             **parent_tags(store, name),
             **tags,
         }
@@ -81,6 +86,7 @@ class TrainingRun:
             newest = unfinished[0]
             run = cls(store, newest.info.run_id, key)
             run._logged_epochs = store.logged_epochs(newest)
+            run._earlier_s = newest.data.metrics.get(mlstore.SECONDS, 0.0)
             store.client.update_run(run.run_id, status="RUNNING")
             store.set_tags(run.run_id, tags)
             store.log_params(newest, params)
@@ -91,11 +97,16 @@ class TrainingRun:
         return cls(store, store.create_run(name or default_name(params, key), params, tags), key)
 
     def log_epoch(self, epoch: int, metrics: Mapping[str, float]) -> None:
-        """Log the numbers of one epoch (from 1) as `epoch/<name>`, once also after a resume."""
+        """Log the numbers of one epoch (from 1) as `epoch/<name>`, once also after a resume.
+
+        With them goes `train/seconds`: the clock's time since the data were read, validation
+        included, and that of interrupted attempts up to their last epoch.
+        """
         if self._store is None or self._is_broken or epoch in self._logged_epochs:
             return
         with self._tolerated(f"epoch {epoch}"):
-            self._store.log_metrics(self.run_id, epoch_metrics(metrics), step=epoch)
+            seconds = {mlstore.SECONDS: self._earlier_s + time.perf_counter() - self._started}
+            self._store.log_metrics(self.run_id, epoch_metrics(metrics) | seconds, step=epoch)
 
     def finish(self, model: Path, reports: Path, weights_sha256: str) -> None:
         """Log the model's folder, the tables of `reports` and the curves; tag the weights' hash.
@@ -134,6 +145,26 @@ class TrainingRun:
             except Exception:
                 self._is_broken = True
                 raise
+
+
+def describe_device(train: Mapping[str, Any]) -> str:
+    """Name and number of the devices of a `train` section on this machine."""
+    import torch
+
+    n = int(train.get("devices", 1)) * int(train.get("n_nodes", 1))
+    if train.get("device") != "cpu" and torch.cuda.is_available():
+        name = torch.cuda.get_device_name()
+        return f"{n} x {name}" if n > 1 else name
+    names = [
+        line.partition(":")[2].strip()
+        for path in (Path("/proc/cpuinfo"),)
+        if path.is_file()
+        for line in path.read_text(encoding="utf-8").splitlines()
+        if line.startswith("model name")
+    ]
+    name = names[0] if names else platform.processor() or platform.machine()
+    n_threads = n * torch.get_num_threads()
+    return f"{name}, {n_threads} thread{'' if n_threads == 1 else 's'}"
 
 
 @contextmanager

@@ -1,0 +1,1 @@
+"""`facet compare`: runs and recipes side by side, as a page and tables."""

@@ -1,0 +1,257 @@
+"""What can be compared: the workspace's result, DVC's experiments, any commit; and what cannot."""
+
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from stages.common.errors import FacetError
+from stages.common.files import read_json
+from stages.common.results import (
+    Experiment,
+    Results,
+    list_experiments,
+    read_workspace,
+    unpack_experiment,
+)
+from stages.compare.answers import Answers, read_answers
+from stages.compare.data import Data, identify_data
+from stages.compare.origin import Origin, describe_origin
+
+WORKSPACE = "workspace"
+PARTITIONS = ("valid", "test")
+
+
+@dataclass(frozen=True)
+class Run:
+    """A training with its evaluation, as git and DVC's cache hold it.
+
+    Attributes:
+        name: Of the experiment, or `workspace`, or as the user named a commit.
+        commit: Where the results stand; None for the workspace.
+        key: The training's. weights_sha256: of its weights.
+        summary: reports/train/summary.json.
+        history: reports/train/history.csv, one row per epoch.
+        params: Parameters that were used, nested.
+        model: model.json, or None where the cache lacks it.
+        attributes: Names, in the order of the tables; empty where nothing was evaluated.
+        metrics: metrics.json per partition; empty where nothing was evaluated.
+        table: per_attribute.csv of valid and test.
+        answers: What the model answered per partition, where it could be read.
+        data: What it learned from and was evaluated on.
+        origin: The recipe it comes from, and the command that makes it again.
+        notes: What is missing, in sentences.
+    """
+
+    name: str
+    commit: str | None
+    key: str
+    weights_sha256: str
+    summary: dict[str, Any]
+    history: pd.DataFrame
+    params: dict[str, Any]
+    model: dict[str, Any] | None
+    attributes: tuple[str, ...]
+    metrics: dict[str, dict[str, Any]]
+    table: pd.DataFrame
+    answers: dict[str, Answers]
+    data: Data
+    origin: Origin
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Collected:
+    """The runs, and for each name without any the reason; `is_chosen`: the user named them."""
+
+    runs: list[Run]
+    left_out: list[tuple[str, str]] = field(default_factory=list)
+    is_chosen: bool = False
+
+
+def collect_runs(root: Path, names: Sequence[str] = ()) -> Collected:
+    """Read the workspace and all experiments, or those named.
+
+    Args:
+        root: The repository.
+        names: Experiments, `workspace`, or commits as git names them; none for all experiments
+            and the workspace.
+
+    Raises:
+        FacetError: a name is none of these.
+    """
+    experiments = choose_experiments(root, names)
+    collected = Collected([], [] if names else list_unfinished(root), bool(names))
+    for experiment in experiments:
+        with unpack_experiment(root, experiment, link=True) as results:
+            add_run(collected, root, results, experiment)
+    if not names or WORKSPACE in names:
+        add_workspace(collected, root, is_named=WORKSPACE in names)
+    return collected
+
+
+def choose_experiments(root: Path, names: Sequence[str]) -> list[Experiment]:
+    """All experiments, or those named; one name under two baselines gets the baseline behind it.
+
+    Raises:
+        FacetError: no such experiment, and no such commit.
+    """
+    known = list_experiments(root)
+    shared = Counter(experiment.name for experiment in known)
+    known = [
+        Experiment(f"{one.name}@{one.baseline[:7]}", one.commit, one.baseline)
+        if shared[one.name] > 1 or one.name == WORKSPACE
+        else one
+        for one in known
+    ]
+    if not names:
+        return sorted(known, key=lambda one: one.name)
+    chosen = []
+    for name in dict.fromkeys(names):
+        found = [one for one in known if name in (one.name, one.name.partition("@")[0])]
+        if found:
+            chosen += found
+        elif name != WORKSPACE:
+            commit = find_commit(root, name)
+            if commit is None:
+                there = ", ".join(sorted(one.name for one in known)) or "no experiment"
+                raise FacetError(
+                    f"expected an experiment, a commit or {WORKSPACE}; got '{name}'; there "
+                    f"{'are' if len(known) > 1 else 'is'}: {there}"
+                )
+            chosen.append(Experiment(name, commit, commit))
+    return chosen
+
+
+def find_commit(root: Path, name: str) -> str | None:
+    """The commit that git knows under a name."""
+    command = ["git", "-C", str(root), "rev-parse", "--verify", "-q", "--end-of-options"]
+    done = subprocess.run([*command, f"{name}^{{commit}}"], capture_output=True, text=True)
+    return done.stdout.strip() or None
+
+
+def list_unfinished(root: Path) -> list[tuple[str, str]]:
+    """Experiments of DVC's queue that have no result, with the reason."""
+    command = [sys.executable, "-m", "dvc", "queue", "status"]
+    done = subprocess.run(command, cwd=root, capture_output=True, text=True)
+    reasons = {
+        "Failed": "its experiment failed; `dvc queue logs {}` says why",
+        "Queued": "it is queued; `dvc queue start` works the queue off",
+        "Running": "it is running",
+    }
+    found = []
+    for line in done.stdout.splitlines():
+        words = line.split()
+        if len(words) > 2 and words[-1] in reasons:
+            task, name = words[0], words[1]
+            found.append((name, reasons[words[-1]].format(task)))
+    return found
+
+
+def add_run(
+    collected: Collected, root: Path, results: Results | None, experiment: Experiment
+) -> None:
+    """Add a run, or the reason why there is none."""
+    if results is None:
+        reason = "it holds no finished training (reports/train/summary.json)"
+        collected.left_out.append((experiment.name, reason))
+        return
+    try:
+        run = read_run(root, results, experiment.name, experiment.commit, experiment.baseline)
+    except (FacetError, KeyError, OSError, ValueError) as error:
+        collected.left_out.append((experiment.name, f"its files cannot be read: {error}"))
+        return
+    collected.runs.append(run)
+
+
+def add_workspace(collected: Collected, root: Path, is_named: bool) -> None:
+    """Add the workspace's run, unless an experiment just left the same results there."""
+    results = read_workspace()
+    if results is None:
+        reason = "it holds no finished training; `dvc repro` makes one"
+        collected.left_out.append((WORKSPACE, reason))
+        return
+    try:
+        run = read_run(root, results, WORKSPACE, None, "HEAD")
+    except (FacetError, KeyError, OSError, ValueError) as error:
+        collected.left_out.append((WORKSPACE, f"its files cannot be read: {error}"))
+        return
+    twins = [one.name for one in collected.runs if is_same(one, run)]
+    if twins and not is_named:
+        collected.left_out.append((WORKSPACE, f"it holds the same result as {twins[0]}"))
+    else:
+        collected.runs.append(run)
+
+
+def is_same(a: Run, b: Run) -> bool:
+    """True where training and evaluation are the same, with the same parameters."""
+    return (a.key, a.weights_sha256, a.metrics, a.params.get("evaluate")) == (
+        b.key,
+        b.weights_sha256,
+        b.metrics,
+        b.params.get("evaluate"),
+    )
+
+
+def read_run(root: Path, results: Results, name: str, commit: str | None, baseline: str) -> Run:
+    """Everything of one result, read into memory.
+
+    Raises:
+        FacetError, KeyError, OSError, ValueError: a file is not what its stage writes.
+    """
+    folder = results.folder
+    notes: list[str] = []
+    metrics, table = {}, pd.DataFrame({"partition": [], "attribute": []})
+    if results.has_evaluation:
+        every = read_json(folder / "reports/evaluate/metrics.json")
+        metrics = {name: every[name] for name in PARTITIONS if name in every}
+        table = read_csv(folder / "reports/evaluate/per_attribute.csv")
+    elif (folder / "reports/evaluate/metrics.json").is_file():
+        notes.append("its evaluation is of an older training and takes no part")
+    else:
+        notes.append("it was not evaluated")
+    attributes = tuple(dict.fromkeys(table["attribute"].astype(str)))
+    model_path = results.fetch("data/train/model/model.json")
+    model = read_json(model_path) if model_path is not None else None
+    if model is not None and model.get("weights_sha256") != results.weights_sha256:
+        model = None
+    if model is None:
+        notes.append("DVC’s cache lacks its model.json: no count of operations")
+    answers: dict[str, Answers] = {}
+    if metrics:
+        answers, missing = read_answers(results, tuple(metrics), attributes)
+        notes += missing
+    return Run(
+        name=name,
+        commit=commit,
+        key=results.key,
+        weights_sha256=results.weights_sha256,
+        summary=read_json(folder / "reports/train/summary.json"),
+        history=read_csv(folder / "reports/train/history.csv"),
+        params=results.params,
+        model=model,
+        attributes=attributes,
+        metrics=metrics,
+        table=table[table["partition"].isin(PARTITIONS)],
+        answers=answers,
+        data=identify_data(root, results),
+        origin=describe_origin(root, results.params, baseline),
+        notes=tuple(notes),
+    )
+
+
+def read_csv(path: Path) -> pd.DataFrame:
+    """A table of ours, in which an attribute may be called NA; only empty fields are undefined."""
+    return pd.read_csv(path, keep_default_na=False, na_values=[""])
+
+
+def iter_partitions(runs: Sequence[Run]) -> Iterator[str]:
+    """Those of valid and test that a run was evaluated on."""
+    for name in PARTITIONS:
+        if any(name in run.metrics for run in runs):
+            yield name
