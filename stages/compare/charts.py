@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import seaborn as sns
 from matplotlib.axes import Axes
-from matplotlib.ticker import FuncFormatter, MaxNLocator
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 from stages.compare.costs import count_operations
 from stages.compare.ranking import Group, Ranking
@@ -159,7 +159,8 @@ def draw_cost(ranking: Ranking, numbers: Numbers, name: str) -> Chart | None:
                 color=INK, fontsize=12, annotation_clip=False,
             )  # fmt: skip
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: shorten_count(value)))
-        axes.xaxis.set_minor_formatter(FuncFormatter(lambda value, _: ""))
+        axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+        axes.xaxis.set_minor_locator(NullLocator())
         axes.set(xlabel="multiply-adds of one image", ylabel="accuracy, per cent")
         low, high = min(n for n, _, _ in known), max(n for n, _, _ in known)
         axes.set_xlim(low / 1.6, high * 1.6)

@@ -294,7 +294,8 @@ def build_cost(run: Run, number: int, costs: Costs) -> dict[str, Any]:
 
 def _cell(value: float, full: float) -> dict[str, Any]:
     """A value with the strength of its colour in per cent."""
-    share = 0.0 if value != value or full <= 0 else min(1.0, abs(value) / full)
+    # By the root: one attribute that gains 40 points must not pale the many that gain 3.
+    share = 0.0 if value != value or full <= 0 else min(1.0, abs(value) / full) ** 0.5
     return {
         "value": value,
         "strength": round(STRONGEST * share),

@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from jinja2 import ChoiceLoader, Environment, FileSystemLoader
+from pydantic import ValidationError
 
 from stages.common.errors import FacetError
 from stages.common.files import fresh_folder, write_text
-from stages.common.params import load_params
+from stages.common.params import EvaluateParams, ReportParams, load_params, read_yaml
 from stages.compare.charts import shorten_count
 from stages.compare.costs import find_costs
 from stages.compare.page import build_page
@@ -19,6 +20,7 @@ from stages.compare.tables import list_attributes, list_comparison, list_differe
 from stages.report.run import load_script, make_environment
 from stages.report.words import NOT_AVAILABLE, counted, is_undefined
 
+PARAMS = Path("params.yaml")
 TEMPLATES = Path(__file__).with_name("templates")
 SITE = Path("reports/site/index.html")
 
@@ -39,7 +41,7 @@ def compare_runs(names: Sequence[str], base: str | None, out: Path) -> str:
     Raises:
         FacetError: nothing to compare, an unknown name, or a folder with other files.
     """
-    params = load_params()
+    chosen, title = read_params()
     check_folder(out)
     collected = collect_runs(Path.cwd(), names)
     if not collected.runs:
@@ -48,7 +50,6 @@ def compare_runs(names: Sequence[str], base: str | None, out: Path) -> str:
     there = [run.name for run in collected.runs]
     if base is not None and base not in there:
         raise FacetError(f"--base: expected one of {', '.join(there)}; got '{base}'")
-    chosen = params.evaluate
     groups = group_runs(collected.runs, base, chosen.n_resamples, chosen.confidence, chosen.seed)
     costs, cost_note = find_costs((run.key, run.weights_sha256) for run in collected.runs)
     script, script_hash = load_script("compare")
@@ -59,7 +60,7 @@ def compare_runs(names: Sequence[str], base: str | None, out: Path) -> str:
         make_pages()
         .get_template("compare.html.j2")
         .render(
-            site=params.report.title,
+            site=title,
             page="index",
             page_title="Comparison",
             pages=pages,
@@ -80,6 +81,23 @@ def compare_runs(names: Sequence[str], base: str | None, out: Path) -> str:
         f"{counted(len(groups), 'source of data', 'sources of data')}"
         + (f", {len(collected.left_out)} left out" if collected.left_out else "")
     )
+
+
+def read_params(path: Path = PARAMS) -> tuple[EvaluateParams, str]:
+    """The section `evaluate`, and the report's title; the source of data need not be there.
+
+    Raises:
+        FacetError: a section is not valid.
+    """
+    values = read_yaml(path)
+    try:
+        return (
+            EvaluateParams.model_validate(values["evaluate"]),
+            ReportParams.model_validate(values["report"]).title,
+        )
+    except (KeyError, TypeError, ValidationError):
+        load_params(path)  # says what is wrong, and where
+        raise
 
 
 def check_folder(out: Path) -> None:
