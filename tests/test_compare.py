@@ -2,10 +2,12 @@
 
 import io
 import json
+import os
 import re
 import shlex
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -14,12 +16,12 @@ import pytest
 from typer.testing import CliRunner
 
 from stages.cli import app
-from stages.common import results
+from stages.common import results, store, tracking
 from stages.common.errors import FacetError
 from stages.common.params import read_yaml
 from stages.compare import runs as compare_runs_module
 from stages.compare.answers import Answers
-from stages.compare.costs import count_operations
+from stages.compare.costs import Cost, count_operations, find_costs
 from stages.compare.data import N_TEST
 from stages.compare.differences import Drawn, excludes_zero
 from stages.compare.origin import canonical, list_values
@@ -30,6 +32,8 @@ from stages.compare.runs import collect_runs
 from stages.patch import patch_text
 from stages.recipes import load_recipe
 from tests.compare_fabric import ATTRIBUTES, SIZES, Data, Scene, git
+
+ROOT = Path(__file__).resolve().parent.parent
 
 
 @pytest.fixture(autouse=True)
@@ -55,7 +59,6 @@ def compared(tmp_path_factory: pytest.TempPathFactory):
     """Eight results in one repository, compared once; its folder of tables and the scene."""
     results.cache_folder.cache_clear()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(compare_runs_module, "list_unfinished", lambda root: [])
         scene = make_scene(tmp_path_factory.mktemp("compare"), patch)
         scene.add("good", 1.5, settings={"train.lr": "5.0e-4"})
         scene.add("again", 1.5, settings={"train.lr": "5.0e-4"})
@@ -234,9 +237,10 @@ def test_the_command_makes_the_same_parameters(compared, tmp_path) -> None:
 
 
 @pytest.mark.slow
-def test_dvc_takes_the_commands(compared) -> None:
-    """Queued for real: the recipe's settings and one that overrides it."""
-    scene, _, _ = compared
+def test_dvc_takes_the_commands(tmp_path, monkeypatch) -> None:
+    """Queued for real: the recipe's settings and two that override it."""
+    monkeypatch.undo()  # of the queue, which is asked for at the end
+    scene = make_scene(tmp_path, monkeypatch)
     folder = scene.folder
     (folder / "dvc.yaml").write_text("stages:\n  train:\n    cmd: 'true'\n    params: [train]\n")
     git(folder, "add", "-A")
@@ -248,13 +252,16 @@ def test_dvc_takes_the_commands(compared) -> None:
     assert command.startswith("facet recipe uab_cnn --queue -S ")
     git(folder, "checkout", "-q", "--force", run.origin.commit)
     program = [sys.executable, "-m", "stages.cli", *shlex.split(command)[1:]]
-    done = subprocess.run(program, cwd=folder, capture_output=True, text=True)
+    variables = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(program, cwd=folder, env=variables, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     text = git(folder, "show", "refs/exps/celery/stash:params.yaml")
     (folder / "queued.yaml").write_text(text)
     queued = {k: canonical(v) for k, v in list_values(read_yaml(folder / "queued.yaml"))}
     assert queued == {k: canonical(v) for k, v in list_values(run.params)}
-    git(folder, "checkout", "-q", "--force", "main")
+    ((name, reason),) = collect_runs(folder).left_out[:1]
+    assert name.startswith("uab_cnn-")
+    assert reason == "it is queued; `dvc queue start` works the queue off"
 
 
 def draw_answers(rng: np.random.Generator, n: int = 90, a: int = 3) -> tuple[Answers, Answers]:
@@ -578,3 +585,41 @@ def test_help_says_what_it_does() -> None:
     assert shown.exit_code == 0
     for word in ("--base", "--out", "workspace", "never ranked"):
         assert word in shown.output
+
+
+def test_costs_come_from_mlflow(tracked_folder, monkeypatch) -> None:
+    """Time and device that a training logged, over two attempts; the median rate of its epochs."""
+    key, weights = "k" * 64, "w" * 64
+    params = {"train": {"device": "cpu"}}
+    now = [50.0]
+    monkeypatch.setattr(tracking, "perf_counter", lambda: now[0])
+    with suppress(KeyboardInterrupt), tracking.start_training(key, params, {}) as run:
+        for epoch, rate in ((1, 100.0), (2, 300.0)):
+            now[0] += 10
+            run.log_epoch(epoch, {"images_per_s": rate, "train_loss": 1.0})
+        now[0] += 5  # of an epoch that is lost
+        raise KeyboardInterrupt
+    with tracking.start_training(key, params, {}, resume=True) as run:
+        now[0] += 7
+        run.log_epoch(3, {"images_per_s": 120.0, "train_loss": 0.8})
+        store.open_store().set_tags(run.run_id, {store.TAG_WEIGHTS: weights})
+    costs, note = find_costs([(key, weights), ("other", weights)])
+    assert note == ""
+    assert costs["other", weights] == Cost()
+    cost = costs[key, weights]
+    assert cost.seconds == pytest.approx(20 + 7)
+    assert cost.images_per_s == 120.0
+    assert re.search(r", \d+ threads?$", cost.device)
+
+
+def test_without_a_store_none_is_made(tracked_folder) -> None:
+    (tracked_folder / "mlflow.db").unlink()
+    assert find_costs([("k", "w")]) == ({}, "There is no MLflow store here: times are not known.")
+    assert not (tracked_folder / "mlflow.db").exists()
+
+
+def test_a_broken_store_is_said(tracked_folder) -> None:
+    (tracked_folder / "mlflow.db").write_bytes(b"no database")
+    costs, note = find_costs([("k", "w")])
+    assert costs == {}
+    assert "did not answer" in note

@@ -211,7 +211,8 @@ def test_dvcs_run_cache_restores_the_costly_stages(stage):
 def test_data_files_beside_the_code_are_declared():
     """rules.csv, templates and their like lie in a stage's folder, or are declared by name."""
     for path in tracked_files():
-        if path.parts[0] == "stages" and path.suffix != ".py":
+        is_of_stage = path.parts[0] == "stages" and path.parts[1] in (*NAMES, "common")
+        if is_of_stage and path.suffix != ".py":
             users = [
                 stage for stage in NAMES if any(covers(dep, path) for dep in STAGES[stage]["deps"])
             ]

@@ -7,10 +7,10 @@ FACET_TRACKING=off switches all of it off. An error of MLflow is logged once and
 import logging
 import os
 import platform
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from time import perf_counter
 from typing import Any, Self
 
 from stages.common import store as mlstore
@@ -56,7 +56,7 @@ class TrainingRun:
         self._is_broken = store is None
         self._logged_epochs: set[int] = set()
         self._earlier_s = 0.0  # of attempts that were interrupted
-        self._started = time.perf_counter()
+        self._started = perf_counter()
 
     @classmethod
     def open(
@@ -105,7 +105,7 @@ class TrainingRun:
         if self._store is None or self._is_broken or epoch in self._logged_epochs:
             return
         with self._tolerated(f"epoch {epoch}"):
-            seconds = {mlstore.SECONDS: self._earlier_s + time.perf_counter() - self._started}
+            seconds = {mlstore.SECONDS: self._earlier_s + perf_counter() - self._started}
             self._store.log_metrics(self.run_id, epoch_metrics(metrics) | seconds, step=epoch)
 
     def finish(self, model: Path, reports: Path, weights_sha256: str) -> None:

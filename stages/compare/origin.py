@@ -14,6 +14,7 @@ from typing import Any
 from ruamel.yaml import YAML
 
 from stages.common.errors import FacetError
+from stages.common.records import git_tags
 from stages.patch import format_value
 from stages.recipes import quote
 
@@ -59,6 +60,8 @@ def describe_origin(root: Path, params: Mapping[str, Any], baseline: str) -> Ori
         for key in differ(recipes[nearest], used):
             changes.append((key, show(recipes[nearest].get(key, MISSING)), show(used.get(key))))
     commands, note = find_commands(used, before, nearest, recipes.get(nearest, {}))
+    if baseline == "HEAD" and git_tags().get("facet.git_dirty") == "true":
+        note = "the code differs from that commit’s"
     return Origin(nearest, tuple(changes), commit, tuple(commands), note if commit else "")
 
 

@@ -69,8 +69,7 @@ def tell_story(groups: Sequence[Group]) -> list[str]:
             f"{percent(best.figures['accuracy'], 2)} on valid, "
             f"{points(best.figures['gain'], 2)} points over the majority class"
         )
-        if len(ranking.rows) > 1:
-            second = ranking.rows[1].run
+        for second in (row.run for row in ranking.rows[1:]):
             one = group.find_pair("valid", best.run, second)
             if one is not None and not np.isnan(one.interval.mean_low):
                 is_clear = excludes_zero(one.interval.mean_low, one.interval.mean_high)
@@ -79,6 +78,7 @@ def tell_story(groups: Sequence[Group]) -> list[str]:
                     f"{points(one.interval.mean_low, 2)} to {points(one.interval.mean_high, 2)}"
                     f"{'' if is_clear else ': not told apart'}"
                 )
+                break
         told.append(f"{text}.")
     return told
 
