@@ -580,6 +580,45 @@ def test_recurrent_layers_and_attention_are_counted() -> None:
     assert found == body + lstm + attention + head
 
 
+def test_what_failed_waits_or_runs_is_said(tmp_path, monkeypatch) -> None:
+    """Of the queue's tasks one was repeated with success under the same name."""
+    monkeypatch.undo()
+    scene = make_scene(tmp_path, monkeypatch)
+    scene.add("repeated", 1.0)
+    told = """Task     Name      Created       Status
+aaaaaaa  broken    Nov 20, 2026  Failed
+bbbbbbb  repeated  01:30 PM      Failed
+ccccccc  waiting   01:32 PM      Queued
+ddddddd  busy      01:33 PM      Running
+eeeeeee  fine      01:34 PM      Success
+
+Worker status: 1 active, 0 idle
+"""
+    run = subprocess.run
+
+    def answer(command, **options):
+        if command[-2:] == ["queue", "status"]:
+            return subprocess.CompletedProcess(command, 0, told, "")
+        return run(command, **options)
+
+    monkeypatch.setattr(compare_runs_module.subprocess, "run", answer)
+    assert collect_runs(scene.folder).left_out[:3] == [
+        ("broken", "its experiment failed; `dvc queue logs aaaaaaa` says why"),
+        ("waiting", "it is queued; `dvc queue start` works the queue off"),
+        ("busy", "it is running"),
+    ]
+
+
+def test_numbers_as_attributes_stay_names(tmp_path, monkeypatch) -> None:
+    scene = make_scene(tmp_path, monkeypatch)
+    data = Data("numbers", {"007": 0.4, "5": 0.3})
+    scene.add("one", 1.0, data)
+    scene.add("two", 1.3, data)
+    compare_runs([], None, Path("out"))
+    lines = Path("out/differences.csv").read_text().splitlines()
+    assert {line.split(",")[4] for line in lines[1:]} == {"", "007", "5"}
+
+
 def test_help_says_what_it_does() -> None:
     shown = CliRunner().invoke(app, ["compare", "--help"], env={"COLUMNS": "200"})
     assert shown.exit_code == 0

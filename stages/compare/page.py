@@ -72,6 +72,9 @@ def tell_story(groups: Sequence[Group]) -> list[str]:
         for second in (row.run for row in ranking.rows[1:]):
             one = group.find_pair("valid", best.run, second)
             if one is not None and not np.isnan(one.interval.mean_low):
+                if interval_is_zero(one):
+                    text += f"; {second.name} answers the same"
+                    break
                 is_clear = excludes_zero(one.interval.mean_low, one.interval.mean_high)
                 text += (
                     f"; {points(one.interval.mean, 2)} points more than {second.name}, "
@@ -81,6 +84,12 @@ def tell_story(groups: Sequence[Group]) -> list[str]:
                 break
         told.append(f"{text}.")
     return told
+
+
+def interval_is_zero(one: Difference) -> bool:
+    """True where two runs are right and wrong on the same labels, as far as means tell."""
+    interval = one.interval
+    return interval.mean == interval.mean_low == interval.mean_high == 0
 
 
 def list_notes(groups: Sequence[Group]) -> list[tuple[str, str]]:

@@ -67,11 +67,10 @@ class Run:
 
 @dataclass(frozen=True)
 class Collected:
-    """The runs, and for each name without any the reason; `is_chosen`: the user named them."""
+    """The runs, and for each name without any the reason."""
 
     runs: list[Run]
     left_out: list[tuple[str, str]] = field(default_factory=list)
-    is_chosen: bool = False
 
 
 def collect_runs(root: Path, names: Sequence[str] = ()) -> Collected:
@@ -86,7 +85,10 @@ def collect_runs(root: Path, names: Sequence[str] = ()) -> Collected:
         FacetError: a name is none of these.
     """
     experiments = choose_experiments(root, names)
-    collected = Collected([], [] if names else list_unfinished(root), bool(names))
+    collected = Collected([])
+    if not names:
+        done = {experiment.name for experiment in experiments}
+        collected.left_out.extend(one for one in list_unfinished(root) if one[0] not in done)
     for experiment in experiments:
         with unpack_experiment(root, experiment, link=True) as results:
             add_run(collected, root, results, experiment)
@@ -247,7 +249,8 @@ def read_run(root: Path, results: Results, name: str, commit: str | None, baseli
 
 def read_csv(path: Path) -> pd.DataFrame:
     """A table of ours, in which an attribute may be called NA; only empty fields are undefined."""
-    return pd.read_csv(path, keep_default_na=False, na_values=[""])
+    kinds = {"attribute": "str"}  # also where all names are numbers
+    return pd.read_csv(path, keep_default_na=False, na_values=[""], dtype=kinds)
 
 
 def iter_partitions(runs: Sequence[Run]) -> Iterator[str]:
