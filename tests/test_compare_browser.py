@@ -69,6 +69,24 @@ def test_details_open_and_show_the_interval(open_page) -> None:  # noqa: F811
     assert " to " in table.locator("tbody td.neg .range").first.inner_text()
 
 
+def test_clear_differences_are_bold_in_both_tables(open_page) -> None:  # noqa: F811
+    page = open_page("index")
+    page.evaluate("document.querySelectorAll('details').forEach((one) => (one.open = true))")
+    assert page.locator("#d0r0-differences td.clear").count() >= 5
+    pairs = page.get_by_role("region", name="Differences of all pairs on valid").locator("td")
+    assert "clear" in pairs.nth(1).get_attribute("class")
+    assert pairs.nth(0).inner_text() == "–"
+
+
+def test_regions_have_names_of_their_own(open_page) -> None:  # noqa: F811
+    page = open_page("index")
+    names = page.locator("[role=region]").evaluate_all(
+        "all => all.map((one) => one.getAttribute('aria-label'))"
+    )
+    assert len(names) >= 8
+    assert len(set(names)) == len(names)
+
+
 CONTRAST = """
 (cell) => {
   const light = (text) => {

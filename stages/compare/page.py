@@ -279,7 +279,7 @@ def build_pairs(group: Group, ranking: Ranking, numbers: dict[str, int]) -> dict
     for a in runs:
         found = [(a is not b and group.find_pair(ranking.partition, a, b)) or None for b in runs]
         cells = [
-            {**describe_difference(one), **_cell(one.interval.mean, FULL_POINTS)} if one else None
+            {**_cell(one.interval.mean, FULL_POINTS), **describe_difference(one)} if one else None
             for one in found
         ]
         rows.append({"run": a, "number": numbers[a.name], "cells": cells})
