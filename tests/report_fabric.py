@@ -13,7 +13,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image, ImageDraw
 
-from stages.common.files import write_json, write_manifest
+from stages.common.files import write_json, write_manifest, write_text
+from stages.common.metrics import majority_class
+from stages.common.params import load_params
 from stages.common.tables import (
     ANNOTATIONS,
     CHECKS,
@@ -21,15 +23,18 @@ from stages.common.tables import (
     ISSUES,
     ISSUES_SCHEMA,
     PARTITIONS,
-    PREDICTIONS,
     PREVIEW,
     PREVIEW_SCHEMA,
     TRUTH,
     TRUTH_SCHEMA,
     annotations_schema,
-    predictions_schema,
     write_table,
 )
+from stages.evaluate.columns import COLUMNS as EVALUATE_COLUMNS
+from stages.evaluate.figures import derive_figures, list_tuned, tune
+from stages.evaluate.outputs import gather_tables, to_csv, write_predictions
+from stages.evaluate.part import Part
+from stages.evaluate.shift import explain_loss
 from stages.explore.labels import count_cardinality, measure_imbalance
 from stages.explore.shifts import measure_shifts
 
@@ -44,6 +49,7 @@ ATTRIBUTES = {
     "Wearing_Hat": 0.049,
     "Young": 0.78,
 }
+PARAMS = Path(__file__).parents[1] / "params.yaml"
 COOCCURRENCE = [
     "attribute_a",
     "attribute_b",
@@ -53,14 +59,6 @@ COOCCURRENCE = [
     "p_a_given_b",
     "lift",
 ]
-METRICS = (
-    "balanced_accuracy",
-    "precision",
-    "recall",
-    "f1",
-    "roc_auc",
-    "average_precision",
-)
 
 
 @dataclass(frozen=True)
@@ -80,6 +78,9 @@ class Recipe:
     picture_size: tuple[int, int] = (218, 178)
     n_planted: int = 3  # per kind of copy
     n_missed: int = 1  # near copies that the audit does not find
+    n_resamples: int = 20
+    slices: tuple[str | tuple[str, ...], ...] = ("Male", "Young", ("Male", "Young"))
+    extra: bool = False  # test's images as a second set too
     seed: int = 3
 
 
@@ -567,98 +568,63 @@ class _Maker:
         _write_rows(rows, PREVIEW_SCHEMA, out / PREVIEW)
 
     def write_evaluate(self) -> None:
+        """Predictions drawn around the labels, and what the evaluate stage derives from them."""
         out, reports = self.root / "data/evaluate", self.root / "reports/evaluate"
         out.mkdir(parents=True)
         reports.mkdir(parents=True)
-        rows = np.isin(self.partition, self.recipe.partitions)
         strength = np.random.default_rng(5).uniform(1.2, 4.6, len(self.names))
         share = np.clip(np.array(list(self.recipe.attributes.values())), 0.01, 0.99)
         logits = strength * (self.labels - 0.5) + 0.7 * np.log(share / (1 - share))
         logits = logits + self.rng.normal(scale=0.9, size=logits.shape)
         probs = (1 / (1 + np.exp(-logits))).astype(np.float32)
-        table = pd.DataFrame(probs[rows], columns=self.names)
-        table.insert(0, "image_id", np.array(self.ids)[rows])
-        table.insert(1, "partition", self.partition[rows])
-        write_table(table, out / PREDICTIONS, predictions_schema(self.names))
-        write_manifest(out, {"weights_sha256": "", "key": ""})
-        per_attribute, curves, metrics = [], [], {}
-        in_train = self.partition == "train"
-        for p in self.recipe.partitions:
-            mine = self.partition == p
-            measured = []
-            for k, name in enumerate(self.names):
-                ok = mine & self.known[:, k]
-                majority = int(self.labels[in_train, k].mean() > 0.5)
-                measured.append(
-                    {"partition": p, "attribute": name}
-                    | measure(self.labels[ok, k], probs[ok, k], majority)
+        train = self.partition == "train"
+        majority = majority_class(self.labels[train].astype(np.uint8), self.known[train])
+        params = load_params(PARAMS).evaluate.model_copy(
+            update={"n_resamples": self.recipe.n_resamples, "slices": self.recipe.slices}
+        )
+        parts = []
+        for name in (*self.recipe.partitions, *(["extra"] if self.recipe.extra else [])):
+            rows = self.partition == ("test" if name == "extra" else name)
+            people = [str(i) if self.recipe.identities else None for i in self.identity[rows]]
+            parts.append(
+                Part(
+                    name, self.names, list(np.array(self.ids)[rows]), people, probs[rows],
+                    self.labels[rows].astype(np.uint8), self.known[rows], majority,
                 )
-                for threshold in np.linspace(0, 1, 41):
-                    said, truth = probs[ok, k] >= threshold, self.labels[ok, k]
-                    curves.append(
-                        (p, name, threshold, (said & truth).sum(), (said & ~truth).sum(),
-                         (~said & truth).sum(), (~said & ~truth).sum())
-                    )  # fmt: skip
-            frame = pd.DataFrame(measured)
-            per_attribute.append(frame)
-            ok = self.known[mine]
-            micro = measure(self.labels[mine][ok], probs[mine][ok], 0)
-            mean = {key: _json(frame[key].mean()) for key in
-                    ("accuracy", "majority_accuracy", "gain", *METRICS)}  # fmt: skip
-            metrics[p] = {
-                "n_images": int(mine.sum()),
-                **mean,
-                **{f"micro_{key}": _json(micro[key]) for key in METRICS[1:]},
-                "n_attributes_above_majority": int((frame["gain"] > 0).sum()),
-            }
-            n_leaked = self.recipe.n_planted if self.recipe.findings and p == "valid" else 0
-            for key in ("without_leaks", "without_flagged"):
-                metrics[p][key] = {
-                    "n_images": int(mine.sum()) - n_leaked,
-                    "n_labels": int(ok.sum()),
-                    "accuracy": mean["accuracy"],
-                    "majority_accuracy": mean["majority_accuracy"],
-                    "gain": mean["gain"],
-                    "balanced_accuracy": mean["balanced_accuracy"],
-                    "average_precision": mean["average_precision"],
-                    "micro_roc_auc": _json(micro["roc_auc"]),
-                }
-            metrics[p]["without_leaks"] |= {"n_leaked": n_leaked, "n_learned": 0}
+            )  # fmt: skip
+        valid = next((part for part in parts if part.name == "valid"), None)
+        tuned = None if valid is None else tune(valid)
+        figures = {part.name: derive_figures(part, tuned, params) for part in parts}
+        metrics: dict[str, Any] = {name: figure.metrics for name, figure in figures.items()}
+        for name in self.recipe.partitions:
+            self.write_without(metrics[name], name)
+        tables = gather_tables(figures.values())
+        if valid is not None and tuned is not None:
+            tables["tuned"] = list_tuned(valid, tuned)
+        if {"valid", "test"} <= set(figures):
+            v, t = figures["valid"], figures["test"]
+            shift = explain_loss(self.names, v.counts, t.counts, v.drawn, t.drawn, 0.95)
+            tables["shift"], metrics["shift"] = shift.table, shift.summary
+        own = [part for part in parts if part.name != "extra"]
+        write_predictions(out, own, figures, None)
+        extra = {"n_images": len(parts[-1].image_ids), "n_attributes": len(self.names),
+                 "n_left_out": 0, "majority_from": "train", "data_sha256": ""}  # fmt: skip
+        write_manifest(
+            out, {"weights_sha256": "", "key": "", "extra": extra if self.recipe.extra else None}
+        )
         write_json(reports / "metrics.json", metrics)
-        _write_csv(pd.concat(per_attribute), reports / "per_attribute.csv")
-        names = ["partition", "attribute", "threshold", "tp", "fp", "fn", "tn"]
-        _write_csv(pd.DataFrame(curves, columns=names), reports / "curves.csv")
+        for name, columns in EVALUATE_COLUMNS.items():
+            table = tables.get(name, pd.DataFrame(columns=list(columns)))
+            write_text(reports / f"{name}.csv", to_csv(table[list(columns)]))
 
-
-def measure(labels: np.ndarray, probs: np.ndarray, majority: int) -> dict[str, Any]:
-    """Measures of one attribute; None where undefined."""
-    said = probs >= 0.5
-    n, n_positive = len(labels), int(labels.sum())
-    tp, tn = int((said & labels).sum()), int((~said & ~labels).sum())
-    n_negative, n_said = n - n_positive, int(said.sum())
-    both = n_positive and n_negative
-    ranks = pd.Series(probs).rank().to_numpy()
-    order = np.argsort(-probs, kind="stable")
-    hits = labels[order].cumsum()
-    precision_at = hits / np.arange(1, n + 1)
-    auc = (ranks[labels].sum() - n_positive * (n_positive + 1) / 2) / (n_positive * n_negative or 1)
-    accuracy = (tp + tn) / n
-    majority_accuracy = float((labels == majority).mean())
-    return {
-        "n_known": n,
-        "n_positive": n_positive,
-        "prevalence": n_positive / n,
-        "majority_class": majority,
-        "majority_accuracy": majority_accuracy,
-        "accuracy": accuracy,
-        "gain": accuracy - majority_accuracy,
-        "balanced_accuracy": (tp / n_positive + tn / n_negative) / 2 if both else None,
-        "precision": tp / n_said if n_said else None,
-        "recall": tp / n_positive if n_positive else None,
-        "f1": 2 * tp / (n_said + n_positive) if n_said + n_positive else None,
-        "roc_auc": auc if both else None,
-        "average_precision": precision_at[labels[order]].mean() if n_positive else None,
-    }
+    def write_without(self, metrics: dict[str, Any], partition: str) -> None:
+        """What is said without leaks and without what is flagged; here nothing changes but n."""
+        n_leaked = self.recipe.n_planted if self.recipe.findings and partition == "valid" else 0
+        keys = ("accuracy", "majority_accuracy", "gain", "balanced_accuracy", "average_precision")
+        same = {key: metrics[key] for key in (*keys, "micro_roc_auc")}
+        same |= {"n_images": metrics["n_images"] - n_leaked, "n_labels": 40}
+        metrics["without_flagged"] = dict(same)
+        metrics["without_leaks"] = {"n_leaked": n_leaked, "n_learned": 0} | same
 
 
 def draw_face(number: int, size: tuple[int, int], altered: bool) -> bytes:
@@ -690,7 +656,3 @@ def _write_rows(rows: list[tuple[Any, ...]], schema: pa.Schema, path: Path) -> N
 
 def _write_csv(table: pd.DataFrame, path: Path) -> None:
     table.round(6).to_csv(path, index=False, lineterminator="\n")
-
-
-def _json(value: Any) -> float | None:
-    return None if value is None or pd.isna(value) else round(float(value), 6)

@@ -88,7 +88,27 @@ COLUMNS = {
         "average_precision",
     ),
     "curves.csv": ("partition", "attribute", "threshold", "tp", "fp", "fn", "tn"),
+    "tuned.csv": ("attribute", "temperature"),
+    "thresholds.csv": ("partition", "attribute", "aim", "threshold", "value", "change"),
+    "reliability.csv": ("partition", "scaled", "bin", "n", "mean_probability", "share_positive"),
+    "shift.csv": ("attribute", "prevalence_valid", "prevalence_test", "loss", "explained", "rest"),
+    "slices.csv": ("partition", "slice", "group", "n_images", "n_identities", "accuracy"),
+    "slices_by_attribute.csv": ("partition", "slice", "group", "attribute", "n_positive"),
+    "error_correlation.csv": ("partition", "attribute_a", "attribute_b", "n_both", "phi"),
+    "contradictions.csv": ("partition", "rule", "n_contradictions", "n_contradictions_labels"),
 }
+#: Tables of reports/evaluate that are read as they are.
+EVALUATE_TABLES = (
+    "curves",
+    "tuned",
+    "thresholds",
+    "reliability",
+    "shift",
+    "slices",
+    "slices_by_attribute",
+    "error_correlation",
+    "contradictions",
+)
 TEXT_COLUMNS = (
     "attribute",
     "attribute_a",
@@ -98,6 +118,9 @@ TEXT_COLUMNS = (
     "partition",
     "rule",
     "statistic",
+    "aim",
+    "slice",
+    "group",
 )
 
 
@@ -144,12 +167,27 @@ class Trained:
 
 @dataclass(frozen=True)
 class Evaluated:
-    """The tables of reports/evaluate; predictions are one raw sigmoid per image and attribute."""
+    """The tables of reports/evaluate, each by the name of its file.
+
+    partitions: those of the data set. parts: these and, where a second set was answered, extra;
+    tables have rows of each part. extra: what is said of the second set. predictions: one raw
+    sigmoid per image and attribute.
+    """
 
     partitions: tuple[str, ...]
+    parts: tuple[str, ...]
     metrics: dict[str, dict[str, Any]]
+    extra: dict[str, Any] | None
     per_attribute: pd.DataFrame
     curves: pd.DataFrame
+    tuned: pd.DataFrame
+    thresholds: pd.DataFrame
+    reliability: pd.DataFrame
+    shift: pd.DataFrame
+    slices: pd.DataFrame
+    slices_by_attribute: pd.DataFrame
+    error_correlation: pd.DataFrame
+    contradictions: pd.DataFrame
     predictions: pd.DataFrame
 
 
@@ -193,7 +231,7 @@ def read_inputs(
     """
     annotations, attributes = read_annotations(download)
     read_manifest(audit)
-    read_manifest(evaluate)
+    evaluated = read_manifest(evaluate)
     metrics = read_json(evaluate_reports / "metrics.json")
     per_attribute = read_csv(evaluate_reports / "per_attribute.csv")
     model = read_json(train / "model" / "model.json")
@@ -231,9 +269,11 @@ def read_inputs(
         ),
         evaluated=Evaluated(
             partitions=tuple(p for p in PARTITIONS if p in metrics),
+            parts=tuple(p for p in (*PARTITIONS, "extra") if p in metrics),
             metrics=metrics,
+            extra=evaluated.get("extra"),
             per_attribute=per_attribute,
-            curves=read_csv(evaluate_reports / "curves.csv"),
+            **{name: read_csv(evaluate_reports / f"{name}.csv") for name in EVALUATE_TABLES},
             predictions=read_table(evaluate / PREDICTIONS, predictions_schema(model["attributes"])),
         ),
         verdicts=read_verdicts(reviews, set(annotations["image_id"]), attributes),
