@@ -610,7 +610,13 @@ class _Maker:
         extra = {"n_images": len(parts[-1].image_ids), "n_attributes": len(self.names),
                  "n_left_out": 0, "majority_from": "train", "data_sha256": ""}  # fmt: skip
         write_manifest(
-            out, {"weights_sha256": "", "key": "", "extra": extra if self.recipe.extra else None}
+            out,
+            {
+                "weights_sha256": "",
+                "key": "",
+                "confidence": 0.95,
+                "extra": extra if self.recipe.extra else None,
+            },
         )
         write_json(reports / "metrics.json", metrics)
         for name, columns in EVALUATE_COLUMNS.items():

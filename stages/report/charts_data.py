@@ -98,8 +98,22 @@ def cluster_order(phi: NDArray[np.float64]) -> list[int]:
     return [int(k) for k in leaves_list(tree)]
 
 
-def draw_cooccurrence(table: pd.DataFrame, attributes: Sequence[str]) -> Chart:
-    """Lower triangle of the phi coefficients, similar attributes side by side."""
+def draw_cooccurrence(
+    table: pd.DataFrame,
+    attributes: Sequence[str],
+    name: str = "cooccurrence",
+    what: str = "the phi coefficient",
+    reach: float = 1.0,
+) -> Chart:
+    """Lower triangle of the phi coefficients, similar attributes side by side.
+
+    Args:
+        table: attribute_a, attribute_b, phi.
+        attributes: Those on the map.
+        name: Prefix of the ids within the SVG.
+        what: What the cells show, in words.
+        reach: The |phi| of the fullest colour.
+    """
     phi = phi_matrix(table, attributes)
     order = cluster_order(phi)
     names = [attributes[k] for k in order]
@@ -112,8 +126,8 @@ def draw_cooccurrence(table: pd.DataFrame, attributes: Sequence[str]) -> Chart:
             phi,
             mask=hidden,
             cmap=PHI_COLORS,
-            vmin=-1,
-            vmax=1,
+            vmin=-reach,
+            vmax=reach,
             cbar=False,
             linewidths=1,
             linecolor=SURFACE,
@@ -144,8 +158,8 @@ def draw_cooccurrence(table: pd.DataFrame, attributes: Sequence[str]) -> Chart:
         ]
         return finish(
             axes,
-            "cooccurrence",
-            f"Heat map of the phi coefficient of every pair of {len(names)} attributes, similar "
+            name,
+            f"Heat map of {what} of every pair of {len(names)} attributes, similar "
             "attributes side by side. The strongest pairs stand in the table below.",
             titles=titles,
         )

@@ -178,16 +178,29 @@ def draw_thresholds(curves: pd.DataFrame, threshold: float, partition: str) -> C
         )
 
 
-def draw_reliability(bins: pd.DataFrame, partition: str) -> Chart | None:
-    """Observed share of positives against the mean probability that the model gave."""
-    bins = bins[bins["n"] > 0]
-    if bins.empty:
+def draw_reliability(
+    bins: pd.DataFrame, scaled: pd.DataFrame | None, partition: str
+) -> Chart | None:
+    """Observed share of positives against the mean probability given, raw and scaled.
+
+    Args:
+        bins: n, mean_probability and observed per bin, of the raw probabilities.
+        scaled: The same after temperature scaling; None where there is none.
+        partition: Named in the alternative text.
+    """
+    drawn = [("as they are", bins, TEAL)]
+    if scaled is not None:
+        drawn.append(("scaled by temperature", scaled, RUST))
+    drawn = [(name, table[table["n"] > 0], color) for name, table, color in drawn]
+    if drawn[0][1].empty:
         return None
     with draw(520, 400, left=58, bottom=48) as axes:
         axes.plot([0, 100], [0, 100], color=MUTED, lw=1.2, ls=(0, (4, 3)))
-        sns.lineplot(
-            x=100 * bins["mean_probability"], y=100 * bins["observed"], color=TEAL, ax=axes, **CURVE
-        )
+        for _, table, color in reversed(drawn):
+            sns.lineplot(
+                x=100 * table["mean_probability"], y=100 * table["observed"], color=color, ax=axes,
+                **CURVE,
+            )  # fmt: skip
         axes.set(
             xlabel="mean probability given, per cent", ylabel="labels that are positive, per cent",
             xlim=(-2, 102), ylim=(-3, 103),
@@ -195,8 +208,12 @@ def draw_reliability(bins: pd.DataFrame, partition: str) -> Chart | None:
         return finish(
             axes,
             f"reliability-{partition}",
-            f"Observed share of positive labels against the probability given, on {partition}.",
-            (Legend("model", TEAL, "line"), Legend("perfectly calibrated", MUTED, "dash")),
+            f"Observed share of positive labels against the probability given, on {partition}"
+            f"{', before and after temperature scaling' if scaled is not None else ''}.",
+            (
+                *(Legend(name, color, "line") for name, _, color in drawn),
+                Legend("perfectly calibrated", MUTED, "dash"),
+            ),
         )
 
 

@@ -171,13 +171,14 @@ class Evaluated:
 
     partitions: those of the data set. parts: these and, where a second set was answered, extra;
     tables have rows of each part. extra: what is said of the second set. predictions: one raw
-    sigmoid per image and attribute.
+    sigmoid per image and attribute. confidence: of the intervals, None where it is not said. confidence: of the intervals, None where it was not said.
     """
 
     partitions: tuple[str, ...]
     parts: tuple[str, ...]
     metrics: dict[str, dict[str, Any]]
     extra: dict[str, Any] | None
+    confidence: float | None
     per_attribute: pd.DataFrame
     curves: pd.DataFrame
     tuned: pd.DataFrame
@@ -272,6 +273,7 @@ def read_inputs(
             parts=tuple(p for p in (*PARTITIONS, "extra") if p in metrics),
             metrics=metrics,
             extra=evaluated.get("extra"),
+            confidence=evaluated.get("confidence"),
             per_attribute=per_attribute,
             **{name: read_csv(evaluate_reports / f"{name}.csv") for name in EVALUATE_TABLES},
             predictions=read_table(evaluate / PREDICTIONS, predictions_schema(model["attributes"])),

@@ -14,10 +14,10 @@ from stages.common.params import ReportParams
 from stages.report.downloads import write_downloads
 from stages.report.inputs import Inputs, read_inputs
 from stages.report.page_audit import build_audit
+from stages.report.page_evaluation import build_evaluation
 from stages.report.page_explore import build_explore
 from stages.report.page_faces import build_faces
 from stages.report.page_index import build_index
-from stages.report.page_model import build_evaluation
 from stages.report.page_training import build_training
 from stages.report.words import FILTERS, counted
 

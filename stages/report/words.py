@@ -65,6 +65,14 @@ def interval(row: Mapping[str, Any]) -> str:
     return f"{100 * float(low):.2f} to {percent(high, 2)}"
 
 
+def between(row: Mapping[str, Any], key: str, digits: int = 1, factor: float = 100) -> str:
+    """The interval of row[key] from its _low and _high: '85.1 to 90.2', in per cent; '' if none."""
+    low, high = row.get(f"{key}_low"), row.get(f"{key}_high")
+    if is_undefined(low) or is_undefined(high) or is_undefined(row.get(key)):
+        return ""
+    return " to ".join(_signed(f"{factor * float(end):.{digits}f}") for end in (low, high))
+
+
 def points(value: Any, digits: int = 1) -> str:
     """A difference of fractions in percentage points, always with its sign."""
     if is_undefined(value):
@@ -113,6 +121,7 @@ def records(table: pd.DataFrame) -> list[dict[str, Any]]:
 
 
 FILTERS = {
+    "between": between,
     "breakable": breakable,
     "chance": chance,
     "count": count,
