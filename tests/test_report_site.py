@@ -15,8 +15,8 @@ from report_fabric import Recipe, fabricate
 
 from stages.common.errors import FacetError
 from stages.common.params import ReportParams
-from stages.report.page_explore import MAX_MAPPED, choose_mapped
 from stages.report.page_evaluation import describe_leaks
+from stages.report.page_explore import MAX_MAPPED, choose_mapped
 from stages.report.run import PAGES, run
 
 PARAMS = ReportParams(title="Facet", n_gallery=4)

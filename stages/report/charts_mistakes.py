@@ -4,9 +4,10 @@ import numpy as np
 import pandas as pd
 import seaborn as sns
 
-from stages.report.charts_data import ROW_PX, draw_cooccurrence, label_rows
+from stages.report.charts_data import PHI_COLORS, ROW_PX, draw_cooccurrence, label_rows
 from stages.report.figure import (
     GOLD,
+    INK,
     MUTED,
     RUST,
     SLATE,
@@ -17,10 +18,12 @@ from stages.report.figure import (
     draw,
     finish,
 )
-from stages.report.words import points
+from stages.report.words import points, shorten
 
 #: Rows of a chart of attributes or groups; with more, those that matter most.
 MAX_ROWS = 20
+#: Attributes on the map of gaps; with more, those that differ most between groups.
+MAX_MAPPED = 60
 
 
 def draw_error_map(pairs: pd.DataFrame, attributes: list[str]) -> Chart | None:
@@ -60,7 +63,7 @@ def draw_loss(shift: pd.DataFrame) -> Chart | None:
             "loss-by-shift",
             f"Accuracy lost from valid to test for the {len(table)} attributes that change most, "
             f"split into what the shift of prevalence explains and the rest; most lost on "
-            f"{last['attribute']}, {points(last['loss'])} points. The table holds the same figures.",
+            f"{last['attribute']}, {points(last['loss'])} points. The table has the same figures.",
             (
                 Legend("lost, with interval", TEAL),
                 Legend("explained by prevalence", GOLD, "box"),
@@ -104,4 +107,48 @@ def draw_slices(slices: pd.DataFrame, partition: str) -> Chart | None:
                 Legend("clearly below the others", RUST),
                 Legend("majority class", MUTED, "ring"),
             ),
+        )
+
+
+def draw_gap_map(table: pd.DataFrame) -> Chart | None:
+    """Gap of accuracy of every attribute (rows) in every group (columns), in colours."""
+    known = table.dropna(subset=["accuracy_gap"])
+    if known.empty:
+        return None
+    labels = list(dict.fromkeys(known["label"]))
+    mean = known.groupby("attribute")["accuracy_gap"].apply(lambda gaps: gaps.abs().mean())
+    names = mean.sort_values(ascending=False, kind="stable").index[:MAX_MAPPED].tolist()
+    gaps = known.pivot_table(index="attribute", columns="label", values="accuracy_gap")
+    gaps = gaps.reindex(index=names, columns=labels)
+    reach = max(0.02, float(gaps.abs().max().max()))
+    cell_px, row_px = 46, 17
+    width_px, height_px = cell_px * len(labels) + 160, row_px * len(names) + 128
+    with draw(width_px, height_px, left=150, right=10, top=4, bottom=124) as axes:
+        sns.heatmap(
+            gaps, mask=gaps.isna(), cmap=PHI_COLORS, vmin=-reach, vmax=reach, cbar=False,
+            linewidths=1, linecolor=SURFACE, ax=axes, xticklabels=False, yticklabels=False,
+        )  # fmt: skip
+        axes.grid(False)
+        axes.spines[:].set_visible(False)
+        rows, columns = np.arange(len(names)) + 0.5, np.arange(len(labels)) + 0.5
+        axes.set(xlabel="", ylabel="")
+        axes.set_yticks(rows, [shorten(name, 22) for name in names], rotation=0, fontsize=11)
+        axes.set_xticks(
+            columns, [shorten(label, 20) for label in labels], rotation=55, ha="right",
+            va="center", rotation_mode="anchor", fontsize=11,
+        )  # fmt: skip
+        for text in (*axes.get_xticklabels(), *axes.get_yticklabels()):
+            text.set_color(INK)
+        titles = [
+            f"{name} on {label}: {points(gaps.at[name, label])} points"
+            for name in names
+            for label in labels
+            if not np.isnan(gaps.at[name, label])
+        ]
+        return finish(
+            axes,
+            "gap-map",
+            f"Heat map of the gap of accuracy of {len(names)} attributes in {len(labels)} groups, "
+            f"up to {points(reach)} points either way. The table below holds the same figures.",
+            titles=titles,
         )

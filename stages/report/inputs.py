@@ -171,7 +171,8 @@ class Evaluated:
 
     partitions: those of the data set. parts: these and, where a second set was answered, extra;
     tables have rows of each part. extra: what is said of the second set. predictions: one raw
-    sigmoid per image and attribute. confidence: of the intervals, None where it is not said. confidence: of the intervals, None where it was not said.
+    sigmoid per image and attribute. confidence: of the intervals, None where
+    it is not said.
     """
 
     partitions: tuple[str, ...]

@@ -1,6 +1,5 @@
 """The page about how well the model does: a section per evaluated partition, test first."""
 
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np

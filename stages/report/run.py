@@ -14,10 +14,13 @@ from stages.common.params import ReportParams
 from stages.report.downloads import write_downloads
 from stages.report.inputs import Inputs, read_inputs
 from stages.report.page_audit import build_audit
+from stages.report.page_data_card import build_data_card
 from stages.report.page_evaluation import build_evaluation
 from stages.report.page_explore import build_explore
 from stages.report.page_faces import build_faces
 from stages.report.page_index import build_index
+from stages.report.page_model_card import build_model_card
+from stages.report.page_slices import build_slices
 from stages.report.page_training import build_training
 from stages.report.words import FILTERS, counted
 
@@ -32,6 +35,9 @@ PAGES = (
     ("audit", "Audit"),
     ("training", "Training"),
     ("evaluation", "Evaluation"),
+    ("slices", "Slices"),
+    ("data_card", "Data card"),
+    ("model_card", "Model card"),
 )
 #: Scripts of a page; all others have the first alone.
 SCRIPTS = {"index": ("sort.js",), "audit": ("sort.js", "differ.js", "review.js")}
@@ -113,6 +119,12 @@ def build_page(name: str, inputs: Inputs, params: ReportParams) -> dict[str, Any
             return build_audit(inputs, params.n_gallery)
         case "training":
             return build_training(inputs)
+        case "data_card":
+            return build_data_card(inputs)
+        case "model_card":
+            return build_model_card(inputs)
+        case "slices":
+            return build_slices(inputs)
         case _:
             return build_evaluation(inputs)
 

@@ -38,9 +38,9 @@ def describe_shift(summary: Mapping[str, Any]) -> list[str]:
     verdict = "more than chance does" if _is_clear(summary, "loss") else "which could be chance"
     found = [
         f"From valid to test the mean accuracy changes by {_change(summary, 'loss')}, {verdict}.",
-        f"Had only the share of positives changed, it would have changed by "
-        f"{_change(summary, 'explained')}; the rest, {_change(summary, 'rest')}, is other pictures, "
-        "choices fitted to valid, and chance.",
+        "Had only the share of positives changed, it would have changed by "
+        f"{_change(summary, 'explained')}; the rest, {_change(summary, 'rest')}, is other "
+        "pictures, choices fitted to valid, and chance.",
     ]
     share = summary.get("share_explained")
     if not is_undefined(share):
