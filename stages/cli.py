@@ -169,6 +169,27 @@ def predict(
     )
 
 
+@app.command()
+def report(
+    out: Annotated[Path | None, typer.Argument(help="The file to write.")] = None,
+    pdf: Annotated[bool, typer.Option("--pdf", help="At most five A4 pages.")] = False,
+    screenshot: Annotated[
+        bool, typer.Option("--screenshot", help="A PNG of the front page.")
+    ] = False,
+) -> None:
+    """Say where the report is, or print it: --pdf [OUT] or --screenshot [OUT]; needs Chromium."""
+    from stages.printout import find_page, print_pdf, take_picture
+
+    if (pdf and screenshot) or (out and not (pdf or screenshot)):
+        raise typer.BadParameter("expected one of --pdf and --screenshot with a file to write")
+    if pdf:
+        typer.echo(print_pdf(out or Path("report.pdf")))
+    elif screenshot:
+        typer.echo(take_picture(out or Path("report.png")))
+    else:
+        typer.echo(find_page("index"))
+
+
 def main() -> None:
     """Entry point of the console script: an error of the user's is one line."""
     from stages.common.entry import run_guarded

@@ -7,6 +7,7 @@ import pandas as pd
 from stages.common.tables import PARTITIONS
 from stages.report.charts_evaluation import draw_gain_strip
 from stages.report.inputs import Inputs
+from stages.report.published import rank_systems
 from stages.report.words import count, counted, listed
 
 #: Images of CelebA's official partitions (Liu et al., ICCV 2015; list_eval_partition.txt).
@@ -34,26 +35,46 @@ def build_index(inputs: Inputs) -> dict[str, Any]:
     sizes = [(p, manifest["n_by_partition"].get(p, 0)) for p in PARTITIONS]
     by_check = inputs.audited.summary["by_check"]
     table = evaluated.per_attribute
+    metrics = evaluated.metrics
     return {
         "sizes": [(partition, n) for partition, n in sizes if n],
         "n_left_out": count_left_out(inputs),
-        "headlines": [{"partition": p, **evaluated.metrics[p]} for p in evaluated.partitions],
+        "headlines": [flatten(p, metrics[p]) for p in reversed(evaluated.parts)],
+        "confidence": evaluated.confidence,
+        "weakest": name_weakest(table[table["partition"] == main]),
+        "published": rank_systems(inputs),
         "subsets": [
             f"{p} {text}"
             for p in ("train", *evaluated.partitions)
             if (text := describe_subset(inputs, p))
         ],
         "main": main,
-        "main_metrics": evaluated.metrics[main] if main else None,
-        "audit": [
-            (CHECK_NAMES.get(check, check), counts["flagged"], counts["images"])
-            for check, counts in by_check.items()
-            if counts["flagged"]
-        ],
+        "main_metrics": flatten(main, metrics[main]) if main else None,
+        "audit": sorted(
+            (
+                (CHECK_NAMES.get(check, check), counts["flagged"], counts["images"])
+                for check, counts in by_check.items()
+                if counts["flagged"]
+            ),
+            key=lambda found: -found[1],
+        ),
         "n_findings": sum(counts["flagged"] for counts in by_check.values()),
         "is_celeba": is_celeba(inputs),
         "gains": draw_gain_strip(table[table["partition"] == main]) if main else None,
     }
+
+
+def flatten(partition: str, metrics: dict[str, Any]) -> dict[str, Any]:
+    """An entry of metrics.json with the ends of its intervals beside the figures."""
+    name = "second set" if partition == "extra" else partition
+    return {"partition": name, **metrics, **(metrics.get("interval") or {})}
+
+
+def name_weakest(table: pd.DataFrame, limit: int = 3) -> list[str]:
+    """The attributes of the lowest balanced accuracy."""
+    ranked = table.dropna(subset=["balanced_accuracy"])
+    ranked = ranked.sort_values("balanced_accuracy", kind="stable")
+    return [str(name) for name in ranked["attribute"][:limit]]
 
 
 def main_partition(inputs: Inputs) -> str | None:

@@ -39,7 +39,7 @@ def build_model_card(inputs: Inputs) -> dict[str, Any]:
         "heading": "Model card",
         "lead": f"What {model['network']} trained on {terms.name} is for, how well it does, and "
         "where it fails. Figures are filled in from this run.",
-        "card_facts": facts[:6],
+        "card_facts": facts[:5],
         "topics": [
             Topic("details", "Model details", list_details(inputs), link=("training", "training")),
             Topic("use", "Intended use", lines=INTENDED),
@@ -55,9 +55,10 @@ def build_model_card(inputs: Inputs) -> dict[str, Any]:
                   link=("slices", "every group")),
             Topic("ethics", "Ethical considerations", lines=(
                 *terms.consent,
-                "Labels such as Male, Young or Attractive are how people looked to an annotator: "
-                "answers repeat that view, its errors and its taste.",
-                "Answers about people who were not in the data reflect who was.",
+                "A label is how a face looked to an annotator: answers repeat that view, its "
+                "errors and its taste, and say nothing about who a person is.",
+                "People unlike those in the data are answered worse, and nothing here shows how "
+                "much.",
             )),
             Topic("caveats", "Caveats and recommendations", lines=(
                 *terms.limits,

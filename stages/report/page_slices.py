@@ -39,19 +39,7 @@ def build_slices(inputs: Inputs) -> dict[str, Any]:
     """What the slices page's template needs: a section per evaluated partition, test first."""
     evaluated, main = inputs.evaluated, main_partition(inputs)
     order = (*reversed(evaluated.partitions), *(p for p in evaluated.parts if p == "extra"))
-    sections = []
-    for partition in order:
-        groups = name_groups(evaluated.slices[evaluated.slices["partition"] == partition])
-        if groups.empty:
-            continue
-        sections.append(
-            {
-                "partition": partition,
-                "rows": records(groups),
-                "chart": draw_slices(groups, partition),
-                "sentences": describe_gaps(groups),
-            }
-        )
+    sections = [groups for part in order if (groups := build_groups(inputs, part))]
     table = evaluated.slices_by_attribute
     table = name_groups(table[table["partition"] == main])
     table = table[(table["n_known"] > 0) & ~table["is_complement"]]
@@ -67,6 +55,20 @@ def build_slices(inputs: Inputs) -> dict[str, Any]:
         "gap_chart": draw_gap_map(table),
         "attribute_sentences": describe_attribute_gaps(table, evaluated.confidence),
         "small": f"fewer than {SMALL_IMAGES} images or {SMALL_PEOPLE} people",
+    }
+
+
+def build_groups(inputs: Inputs, partition: str) -> dict[str, Any] | None:
+    """Chart, rows and sentences about the groups of one partition; None where there are none."""
+    slices = inputs.evaluated.slices
+    groups = name_groups(slices[slices["partition"] == partition])
+    if groups.empty:
+        return None
+    return {
+        "partition": partition,
+        "rows": records(groups),
+        "chart": draw_slices(groups, partition),
+        "sentences": describe_gaps(groups),
     }
 
 

@@ -21,6 +21,7 @@ from stages.report.page_faces import build_faces
 from stages.report.page_index import build_index
 from stages.report.page_model_card import build_model_card
 from stages.report.page_slices import build_slices
+from stages.report.page_summary import build_summary
 from stages.report.page_training import build_training
 from stages.report.words import FILTERS, counted
 
@@ -39,6 +40,8 @@ PAGES = (
     ("data_card", "Data card"),
     ("model_card", "Model card"),
 )
+#: Pages that others link to, but not the navigation.
+ASIDE = (("summary", "Summary for print"),)
 #: Scripts of a page; all others have the first alone.
 SCRIPTS = {"index": ("sort.js",), "audit": ("sort.js", "differ.js", "review.js")}
 
@@ -78,7 +81,7 @@ def run(
     n_bytes = 0
     with fresh_folder(out) as folder:
         downloads = write_downloads(inputs, folder)
-        for name, title in PAGES:
+        for name, title in (*PAGES, *ASIDE):
             context = build_page(name, inputs, params)
             script, script_hash = load_script(name)
             text = environment.get_template(f"{name}.html.j2").render(
@@ -99,7 +102,7 @@ def run(
             n_bytes += len(text.encode())
             log.info("report: %s.html", name)
     return (
-        f"report: {counted(len(PAGES), 'page')} ({n_bytes / 1e6:.1f} MB) about "
+        f"report: {counted(len(PAGES) + len(ASIDE), 'page')} ({n_bytes / 1e6:.1f} MB) about "
         f"{counted(inputs.manifest['n_images'], 'image')}, "
         f"{counted(len(inputs.audited.issues), 'finding')}, evaluated on "
         f"{' and '.join(inputs.evaluated.partitions) or 'nothing'}"
@@ -123,6 +126,8 @@ def build_page(name: str, inputs: Inputs, params: ReportParams) -> dict[str, Any
             return build_data_card(inputs)
         case "model_card":
             return build_model_card(inputs)
+        case "summary":
+            return build_summary(inputs)
         case "slices":
             return build_slices(inputs)
         case _:
