@@ -1,42 +1,31 @@
-"""The pages in a browser: nothing missing, nothing fetched, nothing sticking out."""
+"""The pages in a browser: nothing missing, nothing fetched, nothing sticking out, all readable."""
 
 import os
 import shutil
+from importlib import resources, util
 from pathlib import Path
 
 import pytest
 from report_fabric import Recipe, fabricate
 
 from stages.common.params import ReportParams
-from stages.report.run import PAGES, run
+from stages.printout import ARGS, BROWSERS, count_pages, print_pdf, take_picture
+from stages.report.run import run
 
-CHROMIUM = next(
-    (
-        path
-        for name in ("chromium", "chromium-browser", "google-chrome", "chrome")
-        if (path := shutil.which(name))
-    ),
-    None,
-)
+CHROMIUM = next((path for name in BROWSERS if (path := shutil.which(name))), None)
 pytestmark = [
     pytest.mark.browser,
     pytest.mark.skipif(CHROMIUM is None, reason="no chromium or chrome on PATH"),
 ]
-ARGS = [
-    "--disable-gpu",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--no-first-run",
-]
-NAMES = [name for name, _ in PAGES]
 LONG = "An_attribute_with_a_name_that_is_far_longer_than_any_of_CelebA"
 
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory) -> Path:
     attributes = {**Recipe().attributes, LONG: 0.3, "W" * 70: 0.2}
-    recipe = Recipe(n_images=160, n_planted=2, attributes=attributes, empty_attribute="Bald")
+    recipe = Recipe(
+        n_images=160, n_planted=2, attributes=attributes, empty_attribute="Bald", extra=True
+    )
     paths = fabricate(tmp_path_factory.mktemp("site"), recipe)
     run(ReportParams(title="Facet", n_gallery=4), **paths)
     return paths["out"]
@@ -56,9 +45,16 @@ def browser():
 def open_page(browser, site):
     contexts = []
 
-    def open_one(name: str, width_px: int = 1280, scheme: str = "light", script: bool = True):
+    def open_one(
+        name: str,
+        width_px: int = 1280,
+        scheme: str = "light",
+        script: bool = True,
+        bypass_csp: bool = False,
+    ):
         context = browser.new_context(
             viewport={"width": width_px, "height": 800},
+            bypass_csp=bypass_csp,
             color_scheme=scheme,
             java_script_enabled=script,
         )
@@ -77,24 +73,71 @@ def open_page(browser, site):
         context.close()
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_page_opens_without_complaint_or_request(open_page, name):
-    page = open_page(name)
-    assert page.complaints == []
-    others = [url for url in page.requests if not url.startswith("data:")]
-    assert others == [page.url]
-    assert page.evaluate("[...document.images].every((i) => i.complete && i.naturalWidth > 0)")
+def list_pages(site: Path) -> list[str]:
+    """Every page that the stage wrote, whoever added it."""
+    names = sorted(path.stem for path in site.glob("*.html"))
+    assert {"index", "evaluation", "slices", "data_card", "model_card", "summary"} <= set(names)
+    return names
+
+
+def test_pages_open_without_complaint_or_request(open_page, site):
+    for name in list_pages(site):
+        page = open_page(name)
+        assert page.complaints == [], name
+        others = [url for url in page.requests if not url.startswith("data:")]
+        assert others == [page.url], name
+        assert page.evaluate("[...document.images].every((i) => i.complete && i.naturalWidth > 0)")
 
 
 @pytest.mark.parametrize("width_px", [320, 390, 768, 1280])
-@pytest.mark.parametrize("name", NAMES)
-def test_page_never_scrolls_sideways(open_page, name, width_px):
-    page = open_page(name, width_px)
-    assert page.evaluate("document.documentElement.scrollWidth") <= width_px
+def test_no_page_scrolls_sideways(open_page, site, width_px):
+    for name in list_pages(site):
+        page = open_page(name, width_px)
+        page.evaluate("document.querySelectorAll('details').forEach((d) => { d.open = true; })")
+        assert page.evaluate("document.documentElement.scrollWidth") <= width_px, name
+
+
+@pytest.mark.skipif(
+    util.find_spec("axe_playwright_python") is None, reason="no axe-playwright-python"
+)
+@pytest.mark.parametrize(("scheme", "width_px"), [("light", 1280), ("dark", 390)])
+def test_axe_finds_nothing_serious(open_page, site, scheme, width_px):
+    axe = (resources.files("axe_playwright_python") / "axe.min.js").read_text(encoding="utf-8")
+    found = {}
+    for name in list_pages(site):
+        page = open_page(name, width_px, scheme, bypass_csp=True)
+        page.evaluate("document.querySelectorAll('details').forEach((d) => { d.open = true; })")
+        page.evaluate(axe)
+        violations = page.evaluate(
+            "axe.run({exclude: ['.chart svg']}, {resultTypes: ['violations']})"
+            ".then((result) => result.violations.map("
+            "(v) => [v.impact, v.id, v.nodes[0].html.slice(0, 200)]))"
+        )
+        serious = [v for v in violations if v[0] in ("serious", "critical")]
+        if serious:
+            found[name] = serious
+    assert found == {}
+
+
+def test_axe_would_find_a_fault(open_page):
+    pytest.importorskip("axe_playwright_python")
+    axe = (resources.files("axe_playwright_python") / "axe.min.js").read_text(encoding="utf-8")
+    page = open_page("index", bypass_csp=True)
+    page.evaluate("document.querySelector('.lead').style.color = '#ddd'")
+    page.evaluate(axe)
+    faults = page.evaluate("axe.run().then((result) => result.violations.map((v) => v.id))")
+    assert "color-contrast" in faults
 
 
 def column(page, index: int) -> list[str]:
-    return page.locator(f"#table-test tbody tr > :nth-child({index})").all_inner_texts()
+    cells = page.locator(f"#table-test tbody tr > :nth-child({index})")
+    return cells.evaluate_all(
+        "all => all.map((cell) => cell.dataset.value ?? cell.textContent.trim())"
+    )
+
+
+def choose_columns(page, name: str) -> None:
+    page.locator(".switchable").first.get_by_role("radio", name=name).check()
 
 
 def test_table_sorts_by_a_click_and_keeps_the_undefined_last(open_page):
@@ -102,20 +145,101 @@ def test_table_sorts_by_a_click_and_keeps_the_undefined_last(open_page):
     gain = page.locator("#table-test thead th").nth(4)
     gain.get_by_role("button").click()
     assert gain.get_attribute("aria-sort") == "descending"
-    values = [float(text.replace("\u2212", "-")) for text in column(page, 5)]
+    values = [float(value) for value in column(page, 5)]
     assert values == sorted(values, reverse=True)
     assert values != sorted(values)
     gain.get_by_role("button").click()
-    values = [float(text.replace("\u2212", "-")) for text in column(page, 5)]
-    assert values == sorted(values)
+    assert [float(value) for value in column(page, 5)] == sorted(values)
+    choose_columns(page, "Positives")
     recall = page.locator("#table-test thead th").nth(8)
     for order in ("descending", "ascending"):
         recall.get_by_role("button").click()
         assert recall.get_attribute("aria-sort") == order
-        texts = column(page, 9)
-        assert texts[-1] == "n/a"
-        assert "n/a" not in texts[:-1]
+        values = column(page, 9)
+        assert values[-1] == ""
+        assert "" not in values[:-1]
     assert gain.get_attribute("aria-sort") is None
+
+
+def test_columns_are_switched_in_groups_by_click_and_by_key_and_without_script(open_page):
+    for script in (True, False):
+        page = open_page("evaluation", script=script)
+        heads = page.locator("#table-test thead th")
+        assert heads.nth(4).is_visible()
+        assert not heads.nth(8).is_visible()
+        choose_columns(page, "Positives")
+        assert heads.nth(8).is_visible()
+        assert not heads.nth(4).is_visible()
+        page.keyboard.press("ArrowRight")
+        assert not heads.nth(8).is_visible()
+        assert heads.nth(12).is_visible()
+        choose_columns(page, "All")
+        assert heads.nth(4).is_visible()
+        assert heads.nth(8).is_visible()
+
+
+def test_long_tables_are_filtered_with_the_keyboard_and_the_count_is_said(open_page):
+    page = open_page("evaluation")
+    box = page.get_by_role("searchbox", name="Filter: Figures per attribute, test")
+    status = page.locator(".filter", has=box).get_by_role("status")
+    rows = page.locator("#table-test tbody tr")
+    assert status.inner_text() == "10 rows"
+    box.focus()
+    page.keyboard.type("MUS")
+    assert status.inner_text() == "1 of 10 rows"
+    assert rows.locator("visible=true").count() == 1
+    assert rows.locator("visible=true").locator("th").inner_text() == "Mustache"
+    page.keyboard.press("Control+A")
+    page.keyboard.type("no such name")
+    assert rows.locator("visible=true").count() == 0
+    page.keyboard.press("Control+A")
+    page.keyboard.press("Delete")
+    assert rows.locator("visible=true").count() == 10
+    assert status.inner_text() == "10 rows"
+
+
+def test_pages_are_reached_through_the_menu_of_a_phone(open_page):
+    page = open_page("slices", 390)
+    links = page.get_by_role("navigation", name="Pages").get_by_role("link")
+    assert links.locator("visible=true").count() == 0
+    page.locator(".menu summary").focus()
+    page.keyboard.press("Enter")
+    links.get_by_text("Model card").locator("visible=true").click()
+    assert page.url.endswith("/model_card.html")
+    wide = open_page("slices")
+    assert wide.locator(".across").is_visible()
+    assert not wide.locator(".menu").is_visible()
+
+
+def test_print_is_light_whole_and_without_controls(open_page):
+    page = open_page("evaluation", scheme="dark")
+    page.emulate_media(media="print", color_scheme="dark")
+    assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
+    for control in (".across", ".menu", ".filter", ".switch"):
+        assert not page.locator(control).first.is_visible()
+    table = page.locator("#table-test")
+    assert table.evaluate("t => getComputedStyle(t.closest('.scroll')).overflowX") == "visible"
+
+
+def test_summary_is_printed_on_five_pages_at_most(site, tmp_path):
+    out = tmp_path / "new" / "report.pdf"
+    line = print_pdf(out, site)
+    data = out.read_bytes()
+    assert data.startswith(b"%PDF")
+    assert 2 <= count_pages(data) <= 5
+    assert line.startswith(f"{out}: {count_pages(data)} pages")
+    assert [path.name for path in out.parent.iterdir()] == ["report.pdf"]
+
+
+def test_picture_of_the_front_page_is_small_and_light(site, tmp_path):
+    from PIL import Image
+
+    out = tmp_path / "front.png"
+    take_picture(out, site)
+    picture = Image.open(out)
+    assert picture.size == (1280, 900)
+    assert out.stat().st_size < 300_000
+    assert sum(picture.convert("RGB").getpixel((4, 450))) > 3 * 230
 
 
 def test_names_sort_from_a_to_z_with_the_keyboard(open_page):
