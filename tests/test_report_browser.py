@@ -9,7 +9,7 @@ import pytest
 from report_fabric import Recipe, fabricate
 
 from stages.common.params import ReportParams
-from stages.printout import ARGS, BROWSERS, count_pages, print_pdf, take_picture
+from stages.printout import ARGS, BROWSERS
 from stages.report.run import run
 
 CHROMIUM = next((path for name in BROWSERS if (path := shutil.which(name))), None)
@@ -219,27 +219,6 @@ def test_print_is_light_whole_and_without_controls(open_page):
         assert not page.locator(control).first.is_visible()
     table = page.locator("#table-test")
     assert table.evaluate("t => getComputedStyle(t.closest('.scroll')).overflowX") == "visible"
-
-
-def test_summary_is_printed_on_five_pages_at_most(site, tmp_path):
-    out = tmp_path / "new" / "report.pdf"
-    line = print_pdf(out, site)
-    data = out.read_bytes()
-    assert data.startswith(b"%PDF")
-    assert 2 <= count_pages(data) <= 5
-    assert line.startswith(f"{out}: {count_pages(data)} pages")
-    assert [path.name for path in out.parent.iterdir()] == ["report.pdf"]
-
-
-def test_picture_of_the_front_page_is_small_and_light(site, tmp_path):
-    from PIL import Image
-
-    out = tmp_path / "front.png"
-    take_picture(out, site)
-    picture = Image.open(out)
-    assert picture.size == (1280, 900)
-    assert out.stat().st_size < 300_000
-    assert sum(picture.convert("RGB").getpixel((4, 450))) > 3 * 230
 
 
 def test_names_sort_from_a_to_z_with_the_keyboard(open_page):

@@ -17,10 +17,10 @@ from stages.common.errors import FacetError
 from stages.common.params import ReportParams
 from stages.report.page_evaluation import describe_leaks
 from stages.report.page_explore import MAX_MAPPED, choose_mapped
-from stages.report.run import PAGES, run
+from stages.report.run import ASIDE, PAGES, run
 
 PARAMS = ReportParams(title="Facet", n_gallery=4)
-NAMES = [name for name, _ in PAGES]
+NAMES = [name for name, _ in (*PAGES, *ASIDE)]
 FILES = {"issues.csv", "leaks.csv", "attributes.csv"}
 EVIL = "<script>alert(1)</script>"
 SMALL = Recipe(n_images=120, n_planted=2)
@@ -67,7 +67,7 @@ def site(tmp_path_factory) -> dict[str, str]:
 def test_closing_line_counts_what_was_shown(tmp_path):
     line = run(PARAMS, **fabricate(tmp_path, SMALL))
     assert re.fullmatch(
-        r"report: 6 pages \(\d\.\d MB\) about 120 images, \d+ findings, "
+        r"report: 10 pages \(\d\.\d MB\) about 120 images, \d+ findings, "
         r"evaluated on valid and test",
         line,
     )
@@ -102,7 +102,8 @@ def test_links_and_references_within_the_page_resolve(site, page):
     assert wanted
     assert set(wanted) <= set(ids)
     links = {a["href"] for tag, a in tags if tag == "a" and not a["href"].startswith("#")}
-    assert links - FILES == {f"{name}.html" for name in NAMES}
+    linked = {f"{name}.html" for name, _ in PAGES}
+    assert linked <= links - FILES <= {f"{name}.html" for name in NAMES}
     assert links & FILES == (FILES if page == "audit" else set())
     assert all("download" in a for tag, a in tags if tag == "a" and a["href"] in FILES)
 
@@ -119,7 +120,8 @@ def test_page_is_accessible_in_its_bones(site, page):
     charts = [a for _, a in tags if (a.get("class") or "").startswith("chart")]
     assert all(len(a["aria-label"]) > 20 for a in charts)
     assert ("a", {"class": "skip", "href": "#content"}) in tags
-    assert any(a.get("aria-current") == "page" for _, a in tags)
+    is_aside = page in dict(ASIDE)
+    assert any(a.get("aria-current") == "page" for _, a in tags) != is_aside
 
 
 def test_charts_take_their_colours_from_the_page(site):
@@ -359,7 +361,7 @@ def test_command_line_renders_the_site(tmp_path):
         timeout=120,
     )
     assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith("report: 6 pages")
+    assert done.stdout.startswith("report: 10 pages")
     assert (paths["out"] / "index.html").exists()
 
 
