@@ -97,16 +97,18 @@ def describe_extra(facts: Mapping[str, Any] | None, metrics: Mapping[str, Any]) 
 
 def _change(summary: Mapping[str, Any], key: str) -> str:
     """A loss as a change of the accuracy, with its interval."""
-    lost = {end: summary.get(f"{key}{end}") for end in ("", "_low", "_high")}
-    gone = {end: None if is_undefined(value) else -value for end, value in lost.items()}
-    change = {key: gone[""], f"{key}_low": gone["_high"], f"{key}_high": gone["_low"]}
-    ends = between(change, key, 2)
-    return f"{points(change[key], 2)} points{f' ({ends})' if ends else ''}"
+    change, high, low = (_negate(summary.get(f"{key}{end}")) for end in ("", "_low", "_high"))
+    ends = between({"change": change, "change_low": low, "change_high": high}, "change", 2)
+    return f"{points(change, 2)} points{f' ({ends})' if ends else ''}"
+
+
+def _negate(value: float | None) -> float | None:
+    return None if value is None or is_undefined(value) else -value
 
 
 def _is_clear(summary: Mapping[str, Any], key: str) -> bool:
-    low, high = summary.get(f"{key}_low"), summary.get(f"{key}_high")
-    return not (is_undefined(low) or is_undefined(high)) and (low > 0 or high < 0)
+    low, high = (_negate(summary.get(f"{key}_{end}")) for end in ("low", "high"))
+    return low is not None and high is not None and low * high > 0  # on one side of 0
 
 
 def _lower(name: str) -> str:

@@ -67,10 +67,10 @@ def interval(row: Mapping[str, Any]) -> str:
 
 def between(row: Mapping[str, Any], key: str, digits: int = 1, factor: float = 100) -> str:
     """The interval of row[key] from its _low and _high: '85.1 to 90.2', in per cent; '' if none."""
-    low, high = row.get(f"{key}_low"), row.get(f"{key}_high")
-    if is_undefined(low) or is_undefined(high) or is_undefined(row.get(key)):
+    ends: list[Any] = [row.get(f"{key}_low"), row.get(f"{key}_high")]
+    if any(map(is_undefined, (row.get(key), *ends))):
         return ""
-    return " to ".join(_signed(f"{factor * float(end):.{digits}f}") for end in (low, high))
+    return " to ".join(_signed(f"{factor * float(end):.{digits}f}") for end in ends)
 
 
 def points(value: Any, digits: int = 1) -> str:
