@@ -25,6 +25,8 @@ from stages.common.tables import (
     PARTITIONS,
     PREVIEW,
     PREVIEW_SCHEMA,
+    SALIENCY,
+    SALIENCY_SCHEMA,
     TRUTH,
     TRUTH_SCHEMA,
     annotations_schema,
@@ -81,6 +83,8 @@ class Recipe:
     n_resamples: int = 20
     slices: tuple[str | tuple[str, ...], ...] = ("Male", "Young", ("Male", "Young"))
     extra: bool = False  # test's images as a second set too
+    n_shown: int = 2  # pictures with a heat map per attribute and kind
+    unlabelled_attribute: str | None = None  # without a known label outside train
     seed: int = 3
 
 
@@ -131,6 +135,9 @@ class _Maker:
         self.copies: dict[int, tuple[int, str]] = {}
         if recipe.findings:
             self.plant()
+        if recipe.unlabelled_attribute:
+            column = self.names.index(recipe.unlabelled_attribute)
+            self.known[self.partition != "train", column] = False
 
     def plant(self) -> None:
         """Copies of each kind, the truth about them and what an audit would find."""
@@ -607,6 +614,7 @@ class _Maker:
             tables["shift"], metrics["shift"] = shift.table, shift.summary
         own = [part for part in parts if part.name != "extra"]
         write_predictions(out, own, figures, None)
+        self.write_saliency(out, own[-1] if own else None)
         extra = {"n_images": len(parts[-1].image_ids), "n_attributes": len(self.names),
                  "n_left_out": 0, "majority_from": "train", "data_sha256": ""}  # fmt: skip
         write_manifest(
@@ -622,6 +630,29 @@ class _Maker:
         for name, columns in EVALUATE_COLUMNS.items():
             table = tables.get(name, pd.DataFrame(columns=list(columns)))
             write_text(reports / f"{name}.csv", to_csv(table[list(columns)]))
+
+    def write_saliency(self, out: Path, part: Part | None) -> None:
+        """Heat maps of the surest mistakes and of the first pictures; one of each five is empty."""
+        rows: list[tuple[Any, ...]] = []
+        for column, name in enumerate(self.names if part else []):
+            known, truth = part.mask[:, column], part.labels[:, column] == 1
+            probs = part.probs[:, column]
+            wrong = known & ((probs > 0.5) != truth)
+            yes, no = np.flatnonzero(wrong & ~truth), np.flatnonzero(wrong & truth)
+            for kind, found in (
+                ("false_positive", yes[np.argsort(-probs[yes], kind="stable")]),
+                ("false_negative", no[np.argsort(probs[no], kind="stable")]),
+                ("random", np.flatnonzero(known)),
+            ):
+                for rank, row in enumerate(found[: self.recipe.n_shown]):
+                    heat = np.random.default_rng(row).integers(0, 256, (3, 4))
+                    heat = (heat * (row % 5 > 0)).astype(np.uint8)
+                    rows.append(
+                        (part.image_ids[row], part.name, name, kind, rank, probs[row], truth[row],
+                         3, 4, heat.tobytes())
+                    )  # fmt: skip
+        table = pd.DataFrame(rows, columns=SALIENCY_SCHEMA.names)
+        write_table(table, out / SALIENCY, SALIENCY_SCHEMA)
 
     def write_without(self, metrics: dict[str, Any], partition: str) -> None:
         """What is said without leaks and without what is flagged; here nothing changes but n."""

@@ -109,6 +109,7 @@ def run(
             {
                 "weights_sha256": model["weights_sha256"],
                 "key": model["key"],
+                "threshold": params.threshold,
                 "confidence": params.confidence if params.n_resamples else None,
                 "extra": extra.facts if extra else None,
             },
