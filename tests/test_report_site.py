@@ -21,6 +21,7 @@ from stages.report.run import ASIDE, PAGES, run
 
 PARAMS = ReportParams(title="Facet", n_gallery=4)
 NAMES = [name for name, _ in (*PAGES, *ASIDE)]
+ATTRIBUTE = r"attribute-\d+[a-z0-9-]*\.html"
 FILES = {"issues.csv", "leaks.csv", "attributes.csv"}
 EVIL = "<script>alert(1)</script>"
 SMALL = Recipe(n_images=120, n_planted=2)
@@ -67,7 +68,7 @@ def site(tmp_path_factory) -> dict[str, str]:
 def test_closing_line_counts_what_was_shown(tmp_path):
     line = run(PARAMS, **fabricate(tmp_path, SMALL))
     assert re.fullmatch(
-        r"report: 10 pages \(\d\.\d MB\) about 120 images, \d+ findings, "
+        r"report: 19 pages \(\d\.\d MB\) about 120 images, \d+ findings, "
         r"evaluated on valid and test",
         line,
     )
@@ -82,7 +83,11 @@ def test_page_refers_to_nothing_outside(site, page):
             if target is None:
                 continue
             allowed = target.startswith(("#", "data:image/")) or (
-                tag == "a" and target in {*FILES, *(f"{name}.html" for name in NAMES)}
+                tag == "a"
+                and (
+                    target in {*FILES, *(f"{name}.html" for name in NAMES)}
+                    or (page in ("evaluation", "attributes") and re.fullmatch(ATTRIBUTE, target))
+                )
             )
             assert allowed, (tag, key, target[:80])
     assert "@import" not in text
@@ -102,6 +107,7 @@ def test_links_and_references_within_the_page_resolve(site, page):
     assert wanted
     assert set(wanted) <= set(ids)
     links = {a["href"] for tag, a in tags if tag == "a" and not a["href"].startswith("#")}
+    links = {link for link in links if not re.fullmatch(ATTRIBUTE, link)}
     linked = {f"{name}.html" for name, _ in PAGES}
     assert linked <= links - FILES <= {f"{name}.html" for name in NAMES}
     assert links & FILES == (FILES if page == "audit" else set())
@@ -147,7 +153,9 @@ def test_report_writes_nothing_but_its_pages_and_tables(tmp_path):
     paths = fabricate(tmp_path, SMALL)
     run(PARAMS, **paths)
     written = {path.name for path in paths["out"].iterdir()}
-    assert written == FILES | {f"{name}.html" for name in NAMES}
+    pages = {name for name in written if re.fullmatch(ATTRIBUTE, name)}
+    assert len(pages) == len(SMALL.attributes)
+    assert written - pages == FILES | {f"{name}.html" for name in NAMES}
     assert all(p.stat().st_size < 3_000_000 for p in paths["out"].iterdir())
 
 
@@ -166,7 +174,9 @@ def test_text_from_the_data_is_escaped(tmp_path):
 
 
 def test_undefined_is_not_available_and_never_zero(site):
-    row = re.search(r'<tr><th scope="row" class="name">Bald</th>.*?</tr>', site["evaluation"])
+    row = re.search(
+        r'<tr><th scope="row" class="name"><a [^>]*>Bald</a></th>.*?</tr>', site["evaluation"]
+    )
     assert row is not None
     cells = re.findall(r"<td[^>]*>(.*?)</td>", row[0])
     heads = re.findall(
@@ -361,7 +371,7 @@ def test_command_line_renders_the_site(tmp_path):
         timeout=120,
     )
     assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith("report: 10 pages")
+    assert done.stdout.startswith("report: 19 pages")
     assert (paths["out"] / "index.html").exists()
 
 

@@ -3,6 +3,8 @@
 import base64
 import hashlib
 import logging
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,16 +15,17 @@ from stages.common.files import fresh_folder, write_text
 from stages.common.params import ReportParams
 from stages.report.downloads import write_downloads
 from stages.report.inputs import Inputs, read_inputs
+from stages.report.page_attribute import Material, build_overview, build_pages, gather
 from stages.report.page_audit import build_audit
 from stages.report.page_data_card import build_data_card
 from stages.report.page_evaluation import build_evaluation
 from stages.report.page_explore import build_explore
 from stages.report.page_faces import build_faces
 from stages.report.page_index import build_index
+from stages.report.page_training import build_training
 from stages.report.page_model_card import build_model_card
 from stages.report.page_slices import build_slices
 from stages.report.page_summary import build_summary
-from stages.report.page_training import build_training
 from stages.report.words import FILTERS, counted
 
 log = logging.getLogger(__name__)
@@ -36,6 +39,7 @@ PAGES = (
     ("audit", "Audit"),
     ("training", "Training"),
     ("evaluation", "Evaluation"),
+    ("attributes", "Attributes"),
     ("slices", "Slices"),
     ("data_card", "Data card"),
     ("model_card", "Model card"),
@@ -43,7 +47,11 @@ PAGES = (
 #: Pages that others link to, but not the navigation.
 ASIDE = (("summary", "Summary for print"),)
 #: Scripts of a page; all others have the first alone.
-SCRIPTS = {"index": ("sort.js",), "audit": ("sort.js", "differ.js", "review.js")}
+SCRIPTS = {
+    "index": ("sort.js",),
+    "audit": ("sort.js", "differ.js", "review.js"),
+    "attribute": ("sort.js", "slider.js"),
+}
 
 
 def run(
@@ -60,7 +68,9 @@ def run(
     out: Path,
     reviews: Path | None = None,
 ) -> str:
-    """Write the site to `out`: index.html and five pages, each complete in itself, and CSV files.
+    """Write the site to `out`: index.html and the other pages, each complete in itself, CSV files.
+
+    PAGES, ASIDE, and one page per evaluated attribute.
 
     Raises:
         FacetError: an input is missing or not what its stage writes, or a verdict is wrong.
@@ -78,38 +88,61 @@ def run(
         reviews,
     )
     environment = make_environment()
-    n_bytes = 0
+    attributes = gather(inputs, evaluate, audit)
+    n_pages = n_bytes = 0
     with fresh_folder(out) as folder:
         downloads = write_downloads(inputs, folder)
-        for name, title in (*PAGES, *ASIDE):
-            context = build_page(name, inputs, params)
-            script, script_hash = load_script(name)
-            text = environment.get_template(f"{name}.html.j2").render(
+        for page in list_pages(inputs, params, attributes):
+            script, script_hash = load_script(page.template)
+            text = environment.get_template(f"{page.template}.html.j2").render(
                 site=params.title,
-                page=name,
-                page_title=title,
+                page=page.place,
+                page_title=page.title,
                 pages=PAGES,
                 inputs=inputs,
                 manifest=inputs.manifest,
                 model=inputs.trained.model,
                 training=inputs.trained.summary,
                 downloads=downloads,
+                attribute_files=attributes.files,
                 script=script,
                 script_hash=script_hash,
-                **context,
+                **page.context,
             )
-            write_text(folder / f"{name}.html", text)
-            n_bytes += len(text.encode())
-            log.info("report: %s.html", name)
+            write_text(folder / page.file, text)
+            n_pages, n_bytes = n_pages + 1, n_bytes + len(text.encode())
+            log.info("report: %s", page.file)
     return (
-        f"report: {counted(len(PAGES) + len(ASIDE), 'page')} ({n_bytes / 1e6:.1f} MB) about "
+        f"report: {counted(n_pages, 'page')} ({n_bytes / 1e6:.1f} MB) about "
         f"{counted(inputs.manifest['n_images'], 'image')}, "
         f"{counted(len(inputs.audited.issues), 'finding')}, evaluated on "
         f"{' and '.join(inputs.evaluated.partitions) or 'nothing'}"
     )
 
 
-def build_page(name: str, inputs: Inputs, params: ReportParams) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Page:
+    """A file of the site. place: which of PAGES the navigation marks."""
+
+    file: str
+    template: str
+    place: str
+    title: str
+    context: dict[str, Any]
+
+
+def list_pages(inputs: Inputs, params: ReportParams, attributes: Material) -> Iterator[Page]:
+    """Yield every page, those of the navigation first."""
+    for name, title in (*PAGES, *ASIDE):
+        context = build_page(name, inputs, params, attributes)
+        yield Page(f"{name}.html", name, name, title, context)
+    for page in build_pages(attributes):
+        yield Page(page.file, "attribute", "attributes", page.attribute, page.context)
+
+
+def build_page(
+    name: str, inputs: Inputs, params: ReportParams, attributes: Material
+) -> dict[str, Any]:
     """What the template of one page needs."""
     match name:
         case "index":
@@ -126,6 +159,8 @@ def build_page(name: str, inputs: Inputs, params: ReportParams) -> dict[str, Any
             return build_data_card(inputs)
         case "model_card":
             return build_model_card(inputs)
+        case "attributes":
+            return build_overview(attributes)
         case "summary":
             return build_summary(inputs)
         case "slices":
