@@ -27,9 +27,11 @@ from stages.common.tables import (
     PREVIEW_SCHEMA,
     SALIENCY,
     SALIENCY_SCHEMA,
+    SCORES,
     TRUTH,
     TRUTH_SCHEMA,
     annotations_schema,
+    scores_schema,
     write_table,
 )
 from stages.evaluate.columns import COLUMNS as EVALUATE_COLUMNS
@@ -351,6 +353,11 @@ class _Maker:
         out.mkdir(parents=True)
         reports.mkdir(parents=True)
         _write_rows(self.issues, ISSUES_SCHEMA, out / ISSUES)
+        scores = np.random.default_rng(13).random((len(self.ids), len(self.names)))
+        table = pd.DataFrame(np.where(self.known, scores, np.nan), columns=self.names)
+        table = table.assign(image_id=self.ids, face=1.0, identity=None)
+        schema = scores_schema(self.names)
+        write_table(table.astype({"identity": "float32"}), out / SCORES, schema)
         write_manifest(out, {"n_images": len(self.ids)})
         by_check = {}
         for check in CHECKS:

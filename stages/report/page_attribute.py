@@ -32,6 +32,7 @@ from stages.report.shots import (
     collect_doubts,
     count_contradicted,
     find_places,
+    read_qualities,
     score_without,
     take_doubted,
     take_shots,
@@ -91,18 +92,20 @@ def name_files(attributes: Sequence[str]) -> dict[str, str]:
     return files
 
 
-def gather(inputs: Inputs, evaluate: Path) -> Material:
+def gather(inputs: Inputs, evaluate: Path, audit: Path) -> Material:
     """Choose the pictures of all pages and decode each once.
 
     Args:
         inputs: Of the report.
         evaluate: The folder data/evaluate, for the heat maps and the threshold in use.
+        audit: The folder data/audit, for the quality of labels.
     """
     attributes: list[str] = inputs.trained.model["attributes"]
     threshold = read_manifest(evaluate).get("threshold", inputs.trained.model["threshold"])
     answers = {p: read_answers(inputs, p) for p in PARTS if p in inputs.evaluated.partitions}
     shown = next(iter(answers.values()), None)
     places, doubts = find_places(answers), collect_doubts(inputs)
+    qualities = read_qualities(audit, inputs, answers)
     saliency, n = read_saliency(evaluate), count_shown(len(attributes))
     galleries: dict[str, list[Gallery]] = {}
     doubted: dict[str, list[Shot]] = {}
@@ -117,7 +120,7 @@ def gather(inputs: Inputs, evaluate: Path) -> Material:
             for kind, heading, note in GALLERIES
             if shown is not None
         ]  # fmt: skip
-        doubted[name] = take_doubted(answers, places, name, column, threshold, doubts, n)
+        doubted[name] = take_doubted(answers, places, name, column, threshold, doubts, qualities, n)
     every = [*(g.shots for found in galleries.values() for g in found), *doubted.values()]
     wanted = {shot.image_id for shots in every for shot in shots}
     return Material(

@@ -142,8 +142,8 @@ def describe_doubts(flagged: pd.DataFrame, n_contradicted: int | None, without: 
     by_part = flagged["partition"].value_counts()
     parts = [f"{count(by_part[p])} in {p}" for p in ("train", "valid", "test") if p in by_part]
     text = f"The audit flags {counted(len(flagged), 'label')} of this attribute: {listed(parts)}."
-    if n_contradicted is not None:
-        n = int(sum(by_part.get(p, 0) for p in ("valid", "test")))
+    n = int(sum(by_part.get(p, 0) for p in ("valid", "test")))
+    if n_contradicted is not None and n:
         text += (
             f" Of the {counted(n, 'evaluated one')} the model answers {count(n_contradicted)} "
             "otherwise than labelled."

@@ -2,11 +2,14 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
+from stages.common.tables import SCORES, read_table, scores_schema
 from stages.report.answers import Answers
 from stages.report.inputs import Inputs
 from stages.report.pictures import Heat
@@ -114,9 +117,12 @@ def take_doubted(
     column: int,
     threshold: float,
     doubts: Doubts,
+    qualities: Mapping[str, NDArray[np.float32]],
     limit: int,
 ) -> list[Shot]:
     """The evaluated pictures whose label of the attribute the audit doubts most.
+
+    First what it found, flagged before the rest, then the labels of the lowest quality.
 
     Args:
         every: Answers by partition.
@@ -125,27 +131,52 @@ def take_doubted(
         column: Its place among the answers.
         threshold: In use.
         doubts: The audit's.
+        qualities: Label quality (N, A) by partition, beside its answers; NaN where not judged.
         limit: At most so many.
     """
+    chosen: dict[tuple[str, int], tuple[float, bool, str]] = {}
     found = doubts.by_attribute.get(attribute)
-    shots: list[Shot] = []
-    if found is None:
-        return shots
-    for entry in found[found["partition"].isin(list(every))].itertuples():
-        partition, row = places.get(entry.image_id, ("", -1))
-        if not partition or not every[partition].known[row, column]:
-            continue
-        label = bool(every[partition].labels[row, column])
-        prob = float(every[partition].probs[row, column])
-        shots.append(
-            Shot(
-                entry.image_id, partition, label, prob, (prob > threshold) == label,
-                bool(entry.flagged), None, float(entry.score), tidy(entry.detail),
-            )
-        )  # fmt: skip
-        if len(shots) == limit:
-            break
+    if found is not None:
+        for entry in found[found["partition"].isin(list(every))].itertuples():
+            if entry.image_id in places and len(chosen) < limit:
+                said = (float(entry.score), bool(entry.flagged), tidy(entry.detail))
+                chosen[places[entry.image_id]] = said
+    lowest: list[tuple[float, str, int]] = []
+    for partition, quality in qualities.items():
+        mine = quality[:, column].astype(np.float64)
+        order = np.argsort(np.where(np.isnan(mine), 2.0, mine), kind="stable")[:limit]
+        lowest += [(float(mine[row]), partition, int(row)) for row in order]
+    for score, partition, row in sorted(entry for entry in lowest if entry[0] == entry[0]):
+        if len(chosen) < limit:
+            chosen.setdefault((partition, row), (score, False, ""))
+    shots = []
+    for (partition, row), (score, is_flagged, detail) in chosen.items():
+        answers = every[partition]
+        if answers.known[row, column]:
+            label, prob = bool(answers.labels[row, column]), float(answers.probs[row, column])
+            shots.append(
+                Shot(
+                    str(answers.image_ids[row]), partition, label, prob,
+                    (prob > threshold) == label, is_flagged, None, score, detail,
+                )
+            )  # fmt: skip
     return shots
+
+
+def read_qualities(
+    audit: Path, inputs: Inputs, every: Mapping[str, Answers]
+) -> dict[str, NDArray[np.float32]]:
+    """The audit's scores of labels (N, A) by partition, beside the answers; 1 = fine, NaN = none.
+
+    Raises:
+        FacetError: scores.parquet is missing or has other columns.
+    """
+    table = read_table(audit / SCORES, scores_schema(inputs.attributes)).set_index("image_id")
+    table = table[inputs.trained.model["attributes"]]
+    return {
+        name: table.reindex(answers.image_ids).to_numpy(np.float32)
+        for name, answers in every.items()
+    }
 
 
 def tidy(detail: str) -> str:
