@@ -259,7 +259,7 @@ def test_dark_mode_changes_page_and_charts(open_page):
         page = open_page("Smiling", scheme=scheme)
         colors[scheme] = page.evaluate(
             "[getComputedStyle(document.body).backgroundColor,"
-            ' getComputedStyle(document.querySelector(`.chart svg path[style*="stroke: var(--teal)"]`)).stroke,'
+            ' getComputedStyle(document.querySelector(`.chart path[style*="--teal"]`)).fill,'
             " getComputedStyle(document.querySelector('.line')).color]"
         )
     assert all(a != b for a, b in zip(*colors.values(), strict=True)), colors

@@ -22,8 +22,8 @@ from stages.report.words import percent
 N_BINS = 40
 #: Shares that the axis of the histogram names; their square roots are drawn.
 SHARES = (0.1, 0.25, 0.5, 1.0)
-SQUARE, BROAD = (340, 300), (560, 320)
-LEFT, RIGHT, TOP, BOTTOM = 52, 10, 12, 44
+SQUARE, BROAD = (340, 300), (480, 330)
+LEFT, RIGHT, TOP, BOTTOM = 52, 16, 12, 44
 
 
 @dataclass(frozen=True)
@@ -162,7 +162,7 @@ def draw_calibration(bins: pd.DataFrame, part: str) -> Chart | None:
         points = frame.place(
             rows["mean_probability"].to_numpy(float), rows["share_positive"].to_numpy(float)
         )
-        marks.append(_path(points, color, compact=False))
+        marks.append(_path(points, color, width=1.3, compact=False))
         radii = 2.2 + 6 * np.sqrt(rows["n"].to_numpy(float) / n_all)
         marks += [
             f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{r:.1f}" style="fill: var(--{color}); '

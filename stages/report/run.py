@@ -22,10 +22,10 @@ from stages.report.page_evaluation import build_evaluation
 from stages.report.page_explore import build_explore
 from stages.report.page_faces import build_faces
 from stages.report.page_index import build_index
-from stages.report.page_training import build_training
 from stages.report.page_model_card import build_model_card
 from stages.report.page_slices import build_slices
 from stages.report.page_summary import build_summary
+from stages.report.page_training import build_training
 from stages.report.words import FILTERS, counted
 
 log = logging.getLogger(__name__)
