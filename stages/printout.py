@@ -87,10 +87,10 @@ def open_browser() -> Iterator["Browser"]:
     """A headless Chromium.
 
     Raises:
-        FacetError: playwright or the browser is missing.
+        FacetError: playwright or the browser is missing, or the browser does not start.
     """
     try:
-        from playwright.sync_api import sync_playwright
+        from playwright.sync_api import Error, sync_playwright
     except ImportError:
         raise FacetError(
             "facet report: expected the package playwright; it is missing (pip install playwright)"
@@ -103,9 +103,13 @@ def open_browser() -> Iterator["Browser"]:
         )
     is_root = hasattr(os, "geteuid") and os.geteuid() == 0
     with sync_playwright() as player:
-        browser = player.chromium.launch(
-            executable_path=path, args=[*ARGS, *(["--no-sandbox"] if is_root else [])]
-        )
+        try:
+            browser = player.chromium.launch(
+                executable_path=path, args=[*ARGS, *(["--no-sandbox"] if is_root else [])]
+            )
+        except Error as error:
+            reason = str(error).splitlines()[0]
+            raise FacetError(f"facet report: expected {path} to start; {reason}") from None
         try:
             yield browser
         finally:

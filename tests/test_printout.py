@@ -73,6 +73,16 @@ def test_missing_browser_is_named(site, tmp_path, monkeypatch):
         print_pdf(tmp_path / "report.pdf", site)
 
 
+def test_browser_that_does_not_start_is_named(site, tmp_path, monkeypatch):
+    pytest.importorskip("playwright.sync_api")
+    broken = tmp_path / "chromium"
+    broken.write_text("#!/bin/sh\nexit 3\n")
+    broken.chmod(0o755)
+    monkeypatch.setattr("stages.printout.shutil.which", lambda name: str(broken))
+    with pytest.raises(FacetError, match="chromium to start"):
+        print_pdf(tmp_path / "report.pdf", site)
+
+
 def test_command_says_where_the_report_is(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     page = tmp_path / "reports/site/index.html"

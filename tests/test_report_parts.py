@@ -11,7 +11,7 @@ from stages.common.tables import IMAGES_SCHEMA
 from stages.report import words
 from stages.report.charts_data import cluster_order, draw_cooccurrence, phi_matrix
 from stages.report.figure import clean_svg
-from stages.report.page_model import bin_probabilities, calibration_error, find_weakest
+from stages.report.page_evaluation import bin_probabilities, find_weakest
 from stages.report.sentences_audit import describe_self_check
 from stages.report.thumbnails import encode_thumbnails
 
@@ -143,14 +143,6 @@ def test_bins_hold_every_known_label_once(tmp_path):
         known = bins["n"] > 0
         means = bins["mean_probability"][known]
         assert ((means >= edges[known] - 1e-9) & (means <= edges[known] + 0.1 + 1e-9)).all()
-
-
-def test_calibration_error_by_hand():
-    bins = pd.DataFrame(
-        {"n": [3, 0, 1], "mean_probability": [0.1, NAN, 0.9], "observed": [0.3, NAN, 0.5]}
-    )
-    assert calibration_error(bins) == pytest.approx((3 * 0.2 + 1 * 0.4) / 4)
-    assert calibration_error(bins[bins["n"] == 0]) is None
 
 
 def test_the_self_check_says_what_it_measured():

@@ -4,7 +4,7 @@ from typing import Any
 
 from stages.report.charts_evaluation import draw_against_majority
 from stages.report.inputs import Inputs
-from stages.report.measures import AP, AUC, BALANCED, ECE, F1, GAIN, MAJORITY, list_facts
+from stages.report.measures import ACCURACY, AP, AUC, BALANCED, ECE, F1, GAIN, MAJORITY, list_facts
 from stages.report.page_data_card import Topic
 from stages.report.page_evaluation import find_weakest, list_without
 from stages.report.page_index import build_index, describe_failures, main_partition
@@ -36,6 +36,7 @@ def build_summary(inputs: Inputs) -> dict[str, Any]:
         "audit_sentences": describe_audit(inputs),
         "topics": [topic for topic in card if topic.key not in LEFT_OUT],
         "licence": find_terms(inputs).licence,
+        "accuracy": ACCURACY,
         "measures": MEASURES,
         "facts_shown": [],
         "rows": [],
