@@ -52,7 +52,7 @@ def recipe(
     if queue and chosen:
         for name in queue_recipes(chosen, settings or []):
             typer.echo(f"queued {name}")
-        typer.echo("`dvc queue start` works them off")
+        typer.echo("`dvc queue start` works them off, `facet compare` compares them")
         return
     if len(chosen) != 1 or every or settings:
         raise typer.BadParameter("expected one recipe, or --queue with recipes or --all, or --list")
@@ -76,7 +76,7 @@ def search(
         return
     for name in queue_search(file):
         typer.echo(f"queued {name}")
-    typer.echo("`dvc queue start` works them off")
+    typer.echo("`dvc queue start` works them off, `facet compare` compares them")
 
 
 @app.command()

@@ -19,6 +19,7 @@ from stages.cli import app
 from stages.common import results, store, tracking
 from stages.common.errors import FacetError
 from stages.common.params import read_yaml
+from stages.compare import experiments
 from stages.compare import runs as compare_runs_module
 from stages.compare.answers import Answers
 from stages.compare.costs import Cost, count_operations, find_costs
@@ -601,7 +602,7 @@ Worker status: 1 active, 0 idle
             return subprocess.CompletedProcess(command, 0, told, "")
         return run(command, **options)
 
-    monkeypatch.setattr(compare_runs_module.subprocess, "run", answer)
+    monkeypatch.setattr(experiments.subprocess, "run", answer)
     assert collect_runs(scene.folder).left_out[:3] == [
         ("broken", "its experiment failed; `dvc queue logs aaaaaaa` says why"),
         ("waiting", "it is queued; `dvc queue start` works the queue off"),

@@ -1,8 +1,5 @@
 """What can be compared: the workspace's result, DVC's experiments, any commit; and what cannot."""
 
-import subprocess
-import sys
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,15 +12,14 @@ from stages.common.files import read_json
 from stages.common.results import (
     Experiment,
     Results,
-    list_experiments,
     read_workspace,
     unpack_experiment,
 )
 from stages.compare.answers import Answers, read_answers
 from stages.compare.data import Data, identify_data
+from stages.compare.experiments import WORKSPACE, choose_experiments, list_unfinished
 from stages.compare.origin import Origin, describe_origin
 
-WORKSPACE = "workspace"
 PARTITIONS = ("valid", "test")
 
 
@@ -95,64 +91,6 @@ def collect_runs(root: Path, names: Sequence[str] = ()) -> Collected:
     if not names or WORKSPACE in names:
         add_workspace(collected, root, is_named=WORKSPACE in names)
     return collected
-
-
-def choose_experiments(root: Path, names: Sequence[str]) -> list[Experiment]:
-    """All experiments, or those named; one name under two baselines gets the baseline behind it.
-
-    Raises:
-        FacetError: no such experiment, and no such commit.
-    """
-    known = list_experiments(root)
-    shared = Counter(experiment.name for experiment in known)
-    known = [
-        Experiment(f"{one.name}@{one.baseline[:7]}", one.commit, one.baseline)
-        if shared[one.name] > 1 or one.name == WORKSPACE
-        else one
-        for one in known
-    ]
-    if not names:
-        return sorted(known, key=lambda one: one.name)
-    chosen = []
-    for name in dict.fromkeys(names):
-        found = [one for one in known if name in (one.name, one.name.partition("@")[0])]
-        if found:
-            chosen += found
-        elif name != WORKSPACE:
-            commit = find_commit(root, name)
-            if commit is None:
-                there = ", ".join(sorted(one.name for one in known)) or "no experiment"
-                raise FacetError(
-                    f"expected an experiment, a commit or {WORKSPACE}; got '{name}'; there "
-                    f"{'are' if len(known) > 1 else 'is'}: {there}"
-                )
-            chosen.append(Experiment(name, commit, commit))
-    return chosen
-
-
-def find_commit(root: Path, name: str) -> str | None:
-    """The commit that git knows under a name."""
-    command = ["git", "-C", str(root), "rev-parse", "--verify", "-q", "--end-of-options"]
-    done = subprocess.run([*command, f"{name}^{{commit}}"], capture_output=True, text=True)
-    return done.stdout.strip() or None
-
-
-def list_unfinished(root: Path) -> list[tuple[str, str]]:
-    """Experiments of DVC's queue that have no result, with the reason."""
-    command = [sys.executable, "-m", "dvc", "queue", "status"]
-    done = subprocess.run(command, cwd=root, capture_output=True, text=True)
-    reasons = {
-        "Failed": "its experiment failed; `dvc queue logs {}` says why",
-        "Queued": "it is queued; `dvc queue start` works the queue off",
-        "Running": "it is running",
-    }
-    found = []
-    for line in done.stdout.splitlines():
-        words = line.split()
-        if len(words) > 2 and words[-1] in reasons:
-            task, name = words[0], words[1]
-            found.append((name, reasons[words[-1]].format(task)))
-    return found
 
 
 def add_run(
