@@ -207,6 +207,10 @@ def played(tmp_path_factory):
     scene.look_at_store("all modes")
     scene.run("exp show", "dvc exp show --csv")
 
+    scene.run("compare", f"{shlex.quote(sys.executable)} -m stages.cli compare")
+    scene.outputs["compared"] = (scene.root / "reports/compare/comparison.csv").read_text()
+    scene.outputs["differences"] = (scene.root / "reports/compare/differences.csv").read_text()
+
     params = scene.root / "params.yaml"
     text = params.read_text()
     params.write_text(
@@ -322,6 +326,31 @@ def test_every_experiment_is_in_the_one_store(played):
     assert strict.data.params["evaluate.threshold"] == "0.6"
     assert "facet.training_run" in strict.data.tags
     assert len(list(played.root.rglob("mlflow.db"))) == 1
+
+
+def test_experiments_are_compared(played):
+    table = pd.read_csv(io.StringIO(played.outputs["compared"])).query("kind == 'ours'")
+    rows = table[table["partition"] == "test"].set_index("run")
+    assert rows.index.nunique() == len(experiments(played)) + ("workspace" in rows.index)
+    for name, row in experiments(played).items():
+        if name != "strict":  # at another threshold, and compared at 0.5
+            assert rows.loc[name, "accuracy"] == pytest.approx(
+                float(row["test.accuracy"]), abs=1e-5
+            )
+    assert rows["ranking"].nunique() == 1
+    assert rows.loc["slower", "command"] == "dvc exp run -S train.lr=0.0001"
+    assert (
+        rows.loc["strict", "command"] == "dvc exp run -S train.lr=0.0001 -S evaluate.threshold=0.6"
+    )
+    assert (rows["seconds"] > 0).all()
+    assert (rows["images_per_s"] > 0).all()
+    assert rows["device"].str.contains("thread").all()
+    pairs = pd.read_csv(io.StringIO(played.outputs["differences"]))
+    means = pairs[pairs["attribute"].isna()]
+    n = rows.index.nunique()
+    assert len(means) == 2 * n * (n - 1) // 2
+    same = means[(means["run_a"] == "slower") & (means["run_b"] == "strict")]
+    assert (same["difference"] == 0).all()  # the same weights
 
 
 def test_metrics_and_plots_diff_show_the_change(played):
