@@ -25,11 +25,11 @@ MAX_ENDS = 40
 
 def draw_loss(history: pd.DataFrame, best: int) -> Chart:
     """Loss on the training and the valid partition, by epoch."""
-    with draw(520, 320, left=62, bottom=46) as axes:
+    with draw(520, 320, left=48, bottom=46) as axes:
         _mark_best(axes, best)
         for column, color in (("train_loss", SLATE), ("valid_loss", TEAL)):
             sns.lineplot(data=history, x="epoch", y=column, color=color, ax=axes, **CURVE)
-        _finish_epochs(axes, history, "loss")
+        _finish_epochs(axes, history)
         last = history.iloc[-1]
         return finish(
             axes,
@@ -50,7 +50,7 @@ def draw_accuracy(history: pd.DataFrame, best: int) -> Chart:
         valid_accuracy=100 * history["valid_accuracy"],
         valid_majority=100 * history["valid_majority"],
     )
-    with draw(520, 320, left=62, bottom=46) as axes:
+    with draw(520, 320, left=48, bottom=46) as axes:
         _mark_best(axes, best)
         sns.lineplot(
             data=shares, x="epoch", y="valid_majority", color=RUST, ax=axes, ls=(0, (4, 3)), lw=2
@@ -58,7 +58,7 @@ def draw_accuracy(history: pd.DataFrame, best: int) -> Chart:
         sns.lineplot(data=shares, x="epoch", y="valid_accuracy", color=TEAL, ax=axes, **CURVE)
         if len(shares) == 1:
             axes.axhline(shares["valid_majority"].iloc[0], color=RUST, ls=(0, (4, 3)), lw=2)
-        _finish_epochs(axes, history, "accuracy, per cent")
+        _finish_epochs(axes, history)
         return finish(
             axes,
             "accuracy",
@@ -75,13 +75,13 @@ def draw_accuracy(history: pd.DataFrame, best: int) -> Chart:
 def draw_learning_rate(schedule: pd.DataFrame, history: pd.DataFrame, best: int) -> Chart:
     """Learning rate by step, on the axis of epochs; lines where epochs end."""
     top, n_epochs = float(schedule["lr"].max()), len(history)
-    with draw(520, 320, left=78, bottom=46) as axes:
+    with draw(520, 320, left=62, bottom=46) as axes:
         if n_epochs <= MAX_ENDS:
             for epoch in range(1, n_epochs + 1):
                 axes.axvline(epoch, color=GRID, lw=1)
         _mark_best(axes, best)
         sns.lineplot(data=schedule, x="epoch", y="lr", estimator=None, color=TEAL, lw=2, ax=axes)
-        axes.set(xlabel="epochs done", ylabel="learning rate")
+        axes.set(xlabel="epochs done", ylabel="")
         axes.xaxis.set_major_locator(MaxNLocator(8, integer=True))
         axes.set_xlim(-0.02 * n_epochs, 1.02 * n_epochs)
         axes.set_ylim(0, 1.08 * top if top > 0 else 1)
@@ -103,8 +103,8 @@ def _mark_best(axes: Axes, best: int) -> None:
     axes.axvline(best, color=GOLD, lw=1.6, ls=(0, (4, 3)))
 
 
-def _finish_epochs(axes: Axes, history: pd.DataFrame, label: str) -> None:
-    axes.set(xlabel="epoch", ylabel=label)
+def _finish_epochs(axes: Axes, history: pd.DataFrame) -> None:
+    axes.set(xlabel="epoch", ylabel="")  # the card's heading names it
     axes.xaxis.set_major_locator(MaxNLocator(8, integer=True))
     axes.set_xlim(history["epoch"].min() - 0.3, history["epoch"].max() + 0.3)
     axes.grid(False, axis="x")
