@@ -63,8 +63,11 @@ def test_evaluation_page_has_every_part(pages):
         assert text.count(heading) >= 1, heading
     assert "its own training images" in text
     assert re.search("intervals of 95 % ?: what other people", text)
-    row = re.search(r'id="table-test".*?<th scope="row" class="name">Male</th>(.*?)</tr>',
-                    pages["evaluation"], re.DOTALL)  # fmt: skip
+    row = re.search(
+        r'id="table-test".*?<th scope="row" class="name"><a [^>]*>Male</a></th>(.*?)</tr>',
+        pages["evaluation"],
+        re.DOTALL,
+    )
     assert row is not None
     assert len(re.findall(r'<span class="ends">[−\d.]+ to [−\d.]+</span>', row[1])) == 14
 
