@@ -22,6 +22,7 @@ from stages.report.run import run
 from stages.report.sentences_training import (
     describe_augmentation,
     describe_data,
+    describe_generations,
     describe_mixing,
     describe_start,
     describe_stop,
@@ -241,3 +242,13 @@ def test_the_schedule_is_drawn_with_the_ends_of_epochs() -> None:
     assert more > few > many
     for words in ("over 8 epochs", "0.0001 at the start", "0.001 after 2 epochs", "at the end"):
         assert words in alt, alt
+
+
+def test_predecessors_are_named() -> None:
+    one = {"best_epoch": 3, "valid_accuracy": 0.9031}
+    assert describe_generations({"generations": [one]}) == ""
+    assert describe_generations({}) == ""
+    two = describe_generations({"generations": [one, {**one, "valid_accuracy": 0.91}]})
+    assert "1 predecessor" in two
+    assert "90.31%" in two
+    assert "91" not in two

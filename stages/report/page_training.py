@@ -14,6 +14,7 @@ from stages.report.inputs import Inputs
 from stages.report.sentences_training import (
     describe_augmentation,
     describe_data,
+    describe_generations,
     describe_mixing,
     describe_start,
     describe_stop,
@@ -51,6 +52,7 @@ def build_training(inputs: Inputs) -> dict[str, Any]:
         "epochs": records(history),
         "best": best,
         "start": describe_start(str(summary["weights"])),
+        "generations": describe_generations(summary),
         "stop": describe_stop(train, summary),
         "data": describe_data(inputs.prepared),
         "n_steps": count_steps(trained.schedule),

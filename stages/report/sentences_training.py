@@ -101,6 +101,20 @@ def describe_stop(train: Mapping[str, Any], summary: Mapping[str, Any]) -> str:
     )
 
 
+def describe_generations(summary: Mapping[str, Any]) -> str:
+    """A sentence where the network had predecessors that taught it; '' where it had none."""
+    before = summary.get("generations", [])[:-1]
+    if not before:
+        return ""
+    reached = [
+        "n/a" if one["valid_accuracy"] is None else f"{one['valid_accuracy']:.2%}" for one in before
+    ]
+    return (
+        f"It also learned from the answers of {counted(len(before), 'predecessor')}, trained "
+        f"alike, which reached {listed(reached)} on valid."
+    )
+
+
 def describe_data(prepared: Mapping[str, Any]) -> list[str]:
     """What prepare left out of train and masked in it, a phrase each; [] for nothing."""
     names = {**CHECK_NAMES, "subset": "not chosen", "review": "by verdicts", "resplit": "for valid"}

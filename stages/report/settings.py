@@ -36,6 +36,7 @@ class Setting:
 FOCAL = {"loss": ("focal", "sigmoid_focal")}
 ASYMMETRIC = {"loss": ("asymmetric",)}
 PLATEAU = {"schedule": ("plateau",)}
+SEVERAL = {"generations": tuple(range(2, 11))}
 STEP = {"schedule": ("step",)}
 RULES = (
     Rule("network", "what looks at the pictures"),
@@ -70,6 +71,8 @@ RULES = (
     Rule("asymmetric_gamma_negative", "the larger, the less easy negatives count", ASYMMETRIC),
     Rule("asymmetric_margin", "taken off the probability of negatives", ASYMMETRIC),
     Rule("label_smoothing", "how far labels are drawn towards one half"),
+    Rule("generations", "trainings in turn, each taught by the one before", off=(1,)),
+    Rule("distill", "share of the predecessor’s answers in each label", SEVERAL),
     Rule(
         "class_weights",
         {

@@ -101,7 +101,7 @@ class Feed:
         self.augmenter = Augmenter(
             params.augment, reader.height, reader.width, *scale, axes, params.seed, device
         )
-        self._labels = torch.from_numpy(part.labels)
+        self._given = self._labels = torch.from_numpy(part.labels)
         self._mask = torch.from_numpy(part.mask)
         self._pixels = None if memory == "stream" else load_pixels(reader, memory, device)
 
@@ -140,6 +140,11 @@ class Feed:
             shown = mix_images(shown, ready[-1].flip(0), mix)
             others = (labels[first:last].flip(0).float(), mask[first:last].flip(0).float())
             yield Batch(shown.permute(0, 3, 1, 2), *own, *others, mix.weight)
+
+    def learn(self, answers: Tensor) -> None:
+        """From now on labels are mixed with `distill` of these probabilities (N, A) in [0, 1]."""
+        share = self._params.distill
+        self._labels = (1 - share) * self._given + share * answers
 
     def read(self, rows: np.ndarray) -> Tensor:
         """Pictures (n, H, W, 3) uint8 of some images, by their rows (n,) int64, on the device."""

@@ -23,7 +23,6 @@ from stages.common.networks import normalise
 from stages.common.params import TrainParams
 from stages.common.progress import make_progress
 from stages.train.averaging import WeightAverage
-from stages.train.checkpoint import Checkpoint
 from stages.train.failures import explain_step
 from stages.train.feed import Batch, Feed, Held
 from stages.train.layers import set_training
@@ -69,7 +68,7 @@ def fit(
     held: Held,
     params: TrainParams,
     factors: Tensor | None,
-    checkpoint: Checkpoint | None,
+    save: Callable[[dict[str, Any]], None] | None,
     state: dict[str, Any] | None,
     on_epoch: Callable[[Epoch], None],
 ) -> Fitted:
@@ -91,7 +90,7 @@ def fit(
         held: The validation images; the first process looks at them for all.
         params: The whole section.
         factors: (2, A) of weigh_classes, or None.
-        checkpoint: Of the first process; None in the others.
+        save: Keeps what a checkpoint shall hold, after each epoch; None = nothing is kept.
         state: What a checkpoint held, in every process; None to start anew.
         on_epoch: Called by the first process after each epoch.
 
@@ -193,8 +192,8 @@ def fit(
             if params.schedule == "plateau":
                 schedule.step(judge_epoch(params, train_loss, valid_loss, valid_accuracy))
             history.append(Epoch(epoch, lr, train_loss, valid_loss, valid_accuracy, rate))
-            if checkpoint is not None:
-                checkpoint.save(
+            if save is not None:
+                save(
                     {
                         "network": copy_weights(network),
                         "optimizer": bare_optimizer.state_dict(),

@@ -11,6 +11,7 @@ import pyarrow as pa
 import torch
 from lightning_fabric import Fabric
 from safetensors.torch import save_file
+from torch import nn
 
 from stages.common.errors import FacetError
 from stages.common.files import (
@@ -30,9 +31,10 @@ from stages.common.tables import PREVIEW, PREVIEW_SCHEMA, write_table
 from stages.common.tracking import TrainingRun, start_training
 from stages.train.checkpoint import Checkpoint, training_key
 from stages.train.feed import Feed, Held
+from stages.train.generations import fit_generations
 from stages.train.launch import make_fabric
 from stages.train.layers import freeze_layers
-from stages.train.loop import Epoch, Fitted, fit
+from stages.train.loop import Epoch, Fitted
 from stages.train.memory import choose_memory
 from stages.train.preview import draw_preview
 from stages.train.sampler import check_balance
@@ -63,16 +65,6 @@ def run(params: TrainParams, prepare: Path, out: Path, reports: Path) -> str:
     if not is_first:
         logging.getLogger("stages").setLevel(logging.WARNING)  # one process speaks for all
     feed, held = open_pixels(prepare, train, valid, manifest["attributes"], params, fabric)
-    network = build_network(
-        params.network,
-        len(manifest["attributes"]),
-        manifest["height_px"],
-        manifest["width_px"],
-        params.dropout,
-        params.weights if params.weights in NAMED_WEIGHTS else resolve_path(params.weights),
-        **read_structure(params.model_dump()),
-    )
-    freeze_layers(network, params.freeze)
     factors = weigh_classes(torch.from_numpy(train.labels), torch.from_numpy(train.mask), params)
     whole = {"train": params.model_dump()}
     if Path("params.yaml").is_file():
@@ -85,17 +77,23 @@ def run(params: TrainParams, prepare: Path, out: Path, reports: Path) -> str:
             tags = {"facet.data": data_hash}
             start = start_training(key, whole, tags, resume=state is not None)
             tracked = stack.enter_context(start)
-        result = fit(
+
+        def log_epoch(generation: int, epoch: Epoch) -> None:
+            step = (generation - 1) * params.n_epochs + epoch.epoch
+            tracked.log_epoch(step, epoch.metrics())
+
+        descent = fit_generations(
             fabric,
-            network,
+            lambda: build_start(manifest, params),
             feed,
             held,
             params,
             factors,
             checkpoint,
             state,
-            lambda epoch: tracked.log_epoch(epoch.epoch, epoch.metrics()),
+            log_epoch,
         )
+        result = descent.fitted
         if not is_first:
             return ""
         majority = majority_class(train.labels, train.mask)
@@ -112,7 +110,7 @@ def run(params: TrainParams, prepare: Path, out: Path, reports: Path) -> str:
             "std": list(kind.std),
             "threshold": 0.5,
             "majority_class": majority.tolist(),
-            "n_parameters": count_parameters(network),
+            "n_parameters": count_parameters(descent.network),
             "train": params.model_dump(mode="json"),
             "data_sha256": data_hash,
         }
@@ -123,6 +121,10 @@ def run(params: TrainParams, prepare: Path, out: Path, reports: Path) -> str:
             "n_parameters": description["n_parameters"],
             "n_train": len(train.image_ids),
             "n_valid": len(valid.image_ids),
+            "generations": [
+                {"best_epoch": epoch, "valid_accuracy": rounded(accuracy)}
+                for epoch, accuracy in descent.best
+            ],
             "best_epoch": result.best_epoch,
             "n_epochs_run": len(result.history),
             "valid_accuracy": rounded(result.history[result.best_epoch - 1].valid_accuracy),
@@ -140,6 +142,21 @@ def run(params: TrainParams, prepare: Path, out: Path, reports: Path) -> str:
     accuracy = summary["valid_accuracy"]
     shown = "no known labels" if accuracy is None else f"mean accuracy on valid {accuracy:.4f}"
     return f"train: {len(result.history)} epochs, best is {result.best_epoch}: {shown}"
+
+
+def build_start(manifest: dict[str, Any], params: TrainParams) -> nn.Module:
+    """The network before it learns, its frozen parts marked."""
+    network = build_network(
+        params.network,
+        len(manifest["attributes"]),
+        manifest["height_px"],
+        manifest["width_px"],
+        params.dropout,
+        params.weights if params.weights in NAMED_WEIGHTS else resolve_path(params.weights),
+        **read_structure(params.model_dump()),
+    )
+    freeze_layers(network, params.freeze)
+    return network
 
 
 def write_results(

@@ -36,6 +36,8 @@ class TrainParams(Section):
     asymmetric_gamma_negative: Annotated[float, Field(ge=0.0, le=10.0)]
     asymmetric_margin: Annotated[float, Field(ge=0.0, lt=1.0)]
     label_smoothing: Annotated[float, Field(ge=0.0, lt=1.0)]
+    generations: Annotated[int, Field(ge=1, le=10)]
+    distill: Annotated[float, Field(ge=0.0, le=1.0)]
     class_weights: Literal["none", "effective", "prevalence"]
     effective_beta: Annotated[float, Field(gt=0.0, lt=1.0)]
     optimizer: Literal["sgd", "adam", "adamw"]
