@@ -4,11 +4,14 @@ import csv
 import json
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from stages.printout import ARGS
+from tests.browser_fabric import CHROMIUM
 
 ROOT = Path(__file__).resolve().parent.parent
 REQUIRE_REAL_DATA = "FACET_REQUIRE_REAL_DATA"
@@ -25,6 +28,17 @@ def pytest_configure(config: pytest.Config) -> None:
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # tests run side by side on few cores
     os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
     os.environ["DO_NOT_TRACK"] = "true"
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    """Chromium without a window, for tests that bear browser_fabric's marks."""
+    playwright = pytest.importorskip("playwright.sync_api")
+    sandbox = ["--no-sandbox"] if hasattr(os, "geteuid") and os.geteuid() == 0 else []
+    with playwright.sync_playwright() as player:
+        chromium = player.chromium.launch(executable_path=CHROMIUM, args=[*ARGS, *sandbox])
+        yield chromium
+        chromium.close()
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:

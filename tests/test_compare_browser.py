@@ -8,7 +8,7 @@ from stages.common import results
 from stages.compare import runs
 from stages.compare.run import compare_runs
 from tests.compare_fabric import ATTRIBUTES, Data, Scene
-from tests.test_report_browser import browser, open_page, pytestmark  # noqa: F401
+from tests.test_report_browser import open_page, pytestmark  # noqa: F401
 
 LONG = "An_attribute_with_a_name_that_is_far_longer_than_any_of_CelebA"
 

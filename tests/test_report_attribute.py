@@ -5,7 +5,6 @@ import io
 import re
 from collections.abc import Sequence
 from dataclasses import replace
-from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +12,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 from report_fabric import Recipe, fabricate
+from report_html import Elements
 from sklearn.metrics import (
     accuracy_score,
     average_precision_score,
@@ -57,35 +57,6 @@ NASTY = {
     "{{ 7 * 7 }}=1 $y$": 0.5,
     "Male": 0.4,
 }
-
-
-class Elements(HTMLParser):
-    """Start tags with their attributes, and the text outside style and script."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.tags: list[tuple[str, dict[str, str | None]]] = []
-        self.words: list[str] = []
-        self._raw = False
-        self.feed(text)
-
-    def handle_starttag(self, tag, attrs):
-        self._raw = tag in ("style", "script")
-        self.tags.append((tag, dict(attrs)))
-
-    def handle_endtag(self, tag):
-        self._raw = False
-
-    def handle_data(self, data):
-        if not self._raw:
-            self.words.append(data)
-
-    @property
-    def text(self) -> str:
-        return " ".join(" ".join(self.words).split())
-
-    def find(self, cls: str) -> list[dict[str, str | None]]:
-        return [a for _, a in self.tags if cls in (a.get("class") or "").split()]
 
 
 def build(root: Path, recipe: Recipe) -> dict[str, str]:

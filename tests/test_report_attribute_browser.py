@@ -1,12 +1,11 @@
 """The pages about attributes in a browser: the slider counts as numpy does, with mouse and keys."""
 
-import os
-import shutil
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+from browser_fabric import NEEDS_BROWSER
 from report_fabric import Recipe, fabricate
 
 from stages.common.params import ReportParams
@@ -14,25 +13,7 @@ from stages.common.tables import read_annotations
 from stages.report.page_attribute import name_files
 from stages.report.run import run
 
-CHROMIUM = next(
-    (
-        path
-        for name in ("chromium", "chromium-browser", "google-chrome", "chrome")
-        if (path := shutil.which(name))
-    ),
-    None,
-)
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.skipif(CHROMIUM is None, reason="no chromium or chrome on PATH"),
-]
-ARGS = [
-    "--disable-gpu",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--no-first-run",
-]
+pytestmark = NEEDS_BROWSER
 EVIL = "<script>alert(1)</script>" + "W" * 180
 ATTRIBUTES = {**Recipe().attributes, EVIL: 0.4}
 FILES = name_files(list(ATTRIBUTES))
@@ -48,16 +29,6 @@ def paths(tmp_path_factory) -> dict[str, Path]:
     paths = fabricate(tmp_path_factory.mktemp("site"), recipe)
     run(ReportParams(title="Facet", n_gallery=0), **paths)
     return paths
-
-
-@pytest.fixture(scope="module")
-def browser():
-    playwright = pytest.importorskip("playwright.sync_api")
-    sandbox = ["--no-sandbox"] if hasattr(os, "geteuid") and os.geteuid() == 0 else []
-    with playwright.sync_playwright() as player:
-        chromium = player.chromium.launch(executable_path=CHROMIUM, args=[*ARGS, *sandbox])
-        yield chromium
-        chromium.close()
 
 
 @pytest.fixture

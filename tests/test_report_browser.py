@@ -1,22 +1,16 @@
 """The pages in a browser: nothing missing, nothing fetched, nothing sticking out, all readable."""
 
-import os
-import shutil
 from importlib import resources, util
 from pathlib import Path
 
 import pytest
+from browser_fabric import NEEDS_BROWSER
 from report_fabric import Recipe, fabricate
 
 from stages.common.params import ReportParams
-from stages.printout import ARGS, BROWSERS
 from stages.report.run import run
 
-CHROMIUM = next((path for name in BROWSERS if (path := shutil.which(name))), None)
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.skipif(CHROMIUM is None, reason="no chromium or chrome on PATH"),
-]
+pytestmark = NEEDS_BROWSER
 LONG = "An_attribute_with_a_name_that_is_far_longer_than_any_of_CelebA"
 
 
@@ -29,16 +23,6 @@ def site(tmp_path_factory) -> Path:
     paths = fabricate(tmp_path_factory.mktemp("site"), recipe)
     run(ReportParams(title="Facet", n_gallery=4), **paths)
     return paths["out"]
-
-
-@pytest.fixture(scope="module")
-def browser():
-    playwright = pytest.importorskip("playwright.sync_api")
-    sandbox = ["--no-sandbox"] if hasattr(os, "geteuid") and os.geteuid() == 0 else []
-    with playwright.sync_playwright() as player:
-        chromium = player.chromium.launch(executable_path=CHROMIUM, args=[*ARGS, *sandbox])
-        yield chromium
-        chromium.close()
 
 
 @pytest.fixture

@@ -4,18 +4,15 @@ import csv
 from pathlib import Path
 
 import pytest
+from browser_fabric import NEEDS_BROWSER
 from report_fabric import Recipe, fabricate
-from test_report_browser import ARGS, CHROMIUM
 
 from stages.common.params import ReportParams
 from stages.common.reviews import read_verdicts
 from stages.common.tables import read_annotations
 from stages.report.run import run
 
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.skipif(CHROMIUM is None, reason="no chromium or chrome on PATH"),
-]
+pytestmark = NEEDS_BROWSER
 ODD = 'an "odd", name'
 BAD = """JSON.stringify([[JSON.stringify(["000001.jpg", "Young"]), "no such verdict"]])"""
 PARAMS = ReportParams(title="Facet", n_gallery=4)
@@ -27,15 +24,6 @@ def paths(tmp_path_factory) -> dict[str, Path]:
     paths = fabricate(tmp_path_factory.mktemp("review"), RECIPE)
     run(PARAMS, **paths)
     return paths
-
-
-@pytest.fixture(scope="module")
-def browser():
-    playwright = pytest.importorskip("playwright.sync_api")
-    with playwright.sync_playwright() as player:
-        chromium = player.chromium.launch(executable_path=CHROMIUM, args=[*ARGS, "--no-sandbox"])
-        yield chromium
-        chromium.close()
 
 
 @pytest.fixture

@@ -5,13 +5,13 @@ import re
 import subprocess
 import sys
 from dataclasses import replace
-from html.parser import HTMLParser
 from itertools import pairwise
 from pathlib import Path
 
 import pandas as pd
 import pytest
 from report_fabric import Recipe, fabricate
+from report_html import Elements
 
 from stages.common.errors import FacetError
 from stages.common.params import ReportParams
@@ -26,32 +26,6 @@ FILES = {"issues.csv", "leaks.csv", "attributes.csv"}
 EVIL = "<script>alert(1)</script>"
 SMALL = Recipe(n_images=120, n_planted=2)
 SVG_NAMESPACES = ("http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink")
-
-
-class Elements(HTMLParser):
-    """All start tags with their attributes, and the text outside style and script."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.tags: list[tuple[str, dict[str, str | None]]] = []
-        self.words: list[str] = []
-        self._raw = False
-        self.feed(text)
-
-    def handle_starttag(self, tag, attrs):
-        self._raw = tag in ("style", "script")
-        self.tags.append((tag, dict(attrs)))
-
-    def handle_endtag(self, tag):
-        self._raw = False
-
-    def handle_data(self, data):
-        if not self._raw:
-            self.words.append(data)
-
-    @property
-    def text(self) -> str:
-        return " ".join(" ".join(self.words).split())
 
 
 def build(root: Path, recipe: Recipe, params: ReportParams = PARAMS) -> dict[str, str]:
