@@ -199,6 +199,14 @@ def test_recipes_are_recognised_and_changes_named(compared) -> None:
     assert re.fullmatch(r"train.lr: 0.001 -> 0.0005", table.loc["good", "changes"])
 
 
+def test_commits_are_not_read_as_numbers(compared) -> None:
+    """Seven digits such as 9762e16 would be: 9.762e+16 is no commit."""
+    _, out, _ = compared
+    table = read(out, "comparison").query("kind == 'ours'")
+    assert table["commit"].str.fullmatch("[0-9a-f]{40}").all()
+    assert table["source"].str.fullmatch("[0-9a-f]{40}|workspace").all()
+
+
 def test_two_comparisons_are_the_same_bytes(compared, monkeypatch) -> None:
     scene, out, _ = compared
     monkeypatch.chdir(scene.folder)

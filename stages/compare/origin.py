@@ -30,7 +30,8 @@ class Origin:
 
     recipe: The nearest recipe's name, '' where there is none.
     changes: (parameter, the recipe's value, the run's value), as YAML; empty where it equals.
-    commit: The commit to start from, as seven digits; '' outside of git.
+    commit: The commit to start from, in full: seven digits such as 9762e16 read as a number;
+            '' outside of git.
     commands: What to type there.
     note: Why the commands may not be enough, or ''.
     """
@@ -51,7 +52,7 @@ def describe_origin(root: Path, params: Mapping[str, Any], baseline: str) -> Ori
         baseline: The commit that the experiment began at.
     """
     used = dict(list_values(params))
-    commit = git_text(root, "rev-parse", "--short=7", baseline).strip()
+    commit = git_text(root, "rev-parse", "--verify", baseline).strip()
     before = dict(list_values(read_text(git_text(root, "show", f"{baseline}:params.yaml"))))
     recipes = read_recipes(str(root), commit) if commit else {}
     nearest = min(recipes, key=lambda name: (len(differ(recipes[name], used)), name), default="")

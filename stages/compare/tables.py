@@ -63,7 +63,7 @@ def describe_run(run: Run, costs: Costs) -> dict[str, Any]:
         "multiply_adds": count_operations(run.model),
         "commit": origin.commit,
         "command": " && ".join(origin.commands),
-        "source": run.commit[:7] if run.commit else "workspace",
+        "source": run.commit or "workspace",
         "notes": "; ".join(run.notes),
     }
 
