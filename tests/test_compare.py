@@ -19,7 +19,8 @@ from stages.cli import app
 from stages.common import results, store, tracking
 from stages.common.errors import FacetError
 from stages.common.params import read_yaml
-from stages.compare import experiments
+from stages.compare import experiments, heat, ranking
+from stages.compare import page as page_module
 from stages.compare import runs as compare_runs_module
 from stages.compare.answers import Answers
 from stages.compare.costs import Cost, count_operations, find_costs
@@ -442,6 +443,28 @@ def test_the_base_may_be_chosen(tmp_path, monkeypatch) -> None:
         assert set(table["base"]) == {base or "two"}
     with pytest.raises(FacetError, match="--base: expected one of one, two; got 'three'"):
         compare_runs([], "three", Path("out"))
+
+
+def test_many_runs_are_compared_with_the_base_only_and_the_page_says_so(
+    tmp_path, monkeypatch
+) -> None:
+    scene = make_scene(tmp_path, monkeypatch)
+    for name, skill in (("one", 0.8), ("two", 1.4), ("three", 1.1)):
+        scene.add(name, skill)
+    said, pairs = "compared with two only", "All pairs on valid"
+    compare_runs([], None, Path("out"))
+    text = Path("out/index.html").read_text()
+    assert pairs in text
+    assert said not in text
+    for module in (ranking, heat, page_module):
+        monkeypatch.setattr(module, "ALL_PAIRS", 2)
+    compare_runs([], None, Path("out"))
+    text = Path("out/index.html").read_text()
+    assert pairs not in text
+    assert said in text
+    compared = read(Path("out"), "differences")[["run_a", "run_b"]]
+    assert len(compared)
+    assert compared.eq("two").any(axis=1).all()
 
 
 def test_stale_evaluation_and_other_weights_take_no_part(tmp_path, monkeypatch) -> None:

@@ -4,7 +4,7 @@ from typing import Any
 
 from stages.compare.differences import Difference, excludes_zero
 from stages.compare.published import read_published_by_attribute
-from stages.compare.ranking import Group, Ranking
+from stages.compare.ranking import ALL_PAIRS, Group, Ranking, find_able
 
 #: A cell's colour is full from this on: points of difference; gains by the largest of the table.
 FULL_POINTS = 0.05
@@ -103,8 +103,13 @@ def build_differences(
 
 
 def build_pairs(group: Group, ranking: Ranking, numbers: dict[str, int]) -> dict[str, Any] | None:
-    """All differences of a ranking's runs, row less column; None for fewer than three runs."""
+    """All differences of a ranking's runs, row less column; None where not all were compared.
+
+    Nor is there a table of fewer than three runs: the forest says what it would.
+    """
     runs = [row.run for row in ranking.rows]
+    if len(find_able(group.runs, ranking.partition)) > ALL_PAIRS:
+        return None
     rows: list[dict[str, Any]] = []
     for a in runs:
         found = [(a is not b and group.find_pair(ranking.partition, a, b)) or None for b in runs]

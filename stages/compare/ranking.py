@@ -135,7 +135,7 @@ def rank_runs(runs: Sequence[Run], partition: str, drawn: Drawn) -> list[Ranking
 
 def compare_runs(runs: Sequence[Run], base: Run | None, partition: str, drawn: Drawn) -> list[Pair]:
     """Differences of runs with answers for a partition, each pair in both directions."""
-    able = [run for run in runs if partition in run.answers]
+    able = find_able(runs, partition)
     found = []
     for k, a in enumerate(able):
         for b in able[k + 1 :]:
@@ -146,6 +146,11 @@ def compare_runs(runs: Sequence[Run], base: Run | None, partition: str, drawn: D
                 if difference is not None:
                     found.append(Pair(partition, one, other, difference))
     return found
+
+
+def find_able(runs: Sequence[Run], partition: str) -> list[Run]:
+    """Runs whose answers for a partition are at hand."""
+    return [run for run in runs if partition in run.answers]
 
 
 def score_run(run: Run, partition: str, drawn: Drawn) -> Row:
