@@ -118,8 +118,9 @@ def ui(
     port: Annotated[int, typer.Option(min=1, max=65535, help="Port on 127.0.0.1.")] = 5000,
 ) -> None:
     """Start MLflow's pages on this project's store, for this machine only."""
-    from stages.common.ui import start_ui
+    from stages.common.ui import find_page, start_ui
 
+    typer.echo(f"MLflow on {find_page(port)} (Ctrl-C ends it)")
     start_ui(port)
 
 
