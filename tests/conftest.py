@@ -134,11 +134,28 @@ def fabricate() -> Callable[..., dict[str, Any]]:
         Path(params).write_text(
             Path(params).read_text().replace("threshold: 0.5 ", f"threshold: {threshold} ")
         )
-        model = {"format": 1, "key": key, "network": "uab_cnn", "weights_sha256": weights}
+        model = {
+            "format": 1,
+            "key": key,
+            "network": "uab_cnn",
+            "weights_sha256": weights,
+            "best_epoch": 2,
+            "train": {"n_epochs": 2},
+            "attributes": attributes,
+            "height_px": 8,
+            "width_px": 6,
+        }
+        manifest = {
+            "attributes": attributes,
+            "height_px": 8,
+            "width_px": 6,
+            "n_by_partition": {"train": 80, "valid": 10, "test": 10},
+            "n_source_by_partition": {"train": 82, "valid": 10, "test": 10},
+        }
         write_files(
             folder,
             {
-                "data/prepare/manifest.json": "{}",
+                "data/prepare/manifest.json": json.dumps(manifest),
                 "data/train/model/model.json": json.dumps(model),
                 "data/train/model/weights.safetensors": weights,
                 "data/evaluate/manifest.json": "{}",

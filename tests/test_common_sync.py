@@ -13,6 +13,7 @@ import pytest
 
 from stages.common import results, store, sync, tracking
 from stages.common.errors import FacetError
+from stages.common.files import hash_file
 from stages.common.params import load_params
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -87,8 +88,18 @@ def files_of(run) -> set[str]:
     return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
 
 
+def inputs_of(run) -> set[tuple[str, str]]:
+    """Name and digest of a run's data sets."""
+    return {(entry.dataset.name, entry.dataset.digest) for entry in run.inputs.dataset_inputs}
+
+
+def refresh(run):
+    return store.open_store().client.get_run(run.info.run_id)
+
+
 def test_workspace_without_a_run_is_added_once(tracked_folder, fabricate):
     fabricate(tracked_folder)
+    data = hash_file(tracked_folder / "data/prepare/manifest.json")
     line = sync.sync(in_pipeline=False)
     assert line.startswith("sync: added 1 trainings, 1 evaluations, 1 reports, 0 experiment names")
     (run,) = store.open_store().find_runs()
@@ -96,7 +107,7 @@ def test_workspace_without_a_run_is_added_once(tracked_folder, fabricate):
     params = load_params(tracked_folder / "params.yaml")
     assert run.data.params["train.batch_size"] == str(params.train.batch_size)
     assert run.data.metrics["test/gain/Smiling"] == 0.15
-    assert run.data.tags["facet.data"] == hashlib.sha256(b"{}").hexdigest()
+    assert run.data.tags["facet.data"] == data
     history = store.open_store().client.get_metric_history(run.info.run_id, "epoch/valid_accuracy")
     assert [(metric.step, metric.value) for metric in history] == [(1, 0.81), (2, 0.82)]
     assert {
@@ -111,7 +122,7 @@ def test_workspace_without_a_run_is_added_once(tracked_folder, fabricate):
 
 def test_logged_training_gets_its_evaluation_and_report_only(tracked_folder, fabricate):
     fabricate(tracked_folder)
-    with tracking.start_training("k" * 64, {}, {}) as run:
+    with tracking.start_training("k" * 64, {}) as run:
         run.finish(Path("data/train/model"), Path("reports/train"), "w" * 64)
     assert "added 0 trainings, 1 evaluations, 1 reports" in sync.sync(in_pipeline=False)
     assert [entry.info.run_id for entry in store.open_store().find_runs()] == [run.run_id]
@@ -119,7 +130,7 @@ def test_logged_training_gets_its_evaluation_and_report_only(tracked_folder, fab
 
 def test_run_left_by_an_outage_is_completed(tracked_folder, fabricate):
     fabricate(tracked_folder)
-    with tracking.start_training("k" * 64, {}, {}) as run:
+    with tracking.start_training("k" * 64, {}) as run:
         run.log_epoch(1, {"valid_accuracy": 0.81})
     assert "added 1 trainings" in sync.sync(in_pipeline=False)
     (entry,) = store.open_store().find_runs()
@@ -214,6 +225,7 @@ def test_parameters_are_those_that_were_used(tracked_folder, fabricate):
 def test_experiments_are_added_with_model_and_report(repository, fabricate):
     baseline = git(repository, "rev-parse", "HEAD")
     fabricate(repository, key="a" * 64, weights="1" * 64)
+    data = hash_file(repository / "data/prepare/manifest.json")
     make_experiment(repository, "first-try")
     fabricate(repository, key="b" * 64, weights="2" * 64, accuracy=0.8)
     make_experiment(repository, "second-try")
@@ -224,9 +236,21 @@ def test_experiments_are_added_with_model_and_report(repository, fabricate):
     second = runs["second-try"]
     assert second.data.metrics["test/accuracy"] == 0.8
     assert second.data.tags["mlflow.source.git.commit"] == baseline
-    assert second.data.tags["facet.data"] == hashlib.sha256(b"{}").hexdigest()
+    assert second.data.tags["facet.data"] == data
     assert {"model/weights.safetensors", "report/index.html"} <= files_of(second)
+    expected = {("demo test", data[:12]), ("demo train", data[:12]), ("demo valid", data[:12])}
+    assert [inputs_of(run) for run in runs.values()] == [expected, expected]
     assert sync.sync(in_pipeline=False).startswith(NOTHING)
+
+
+def test_data_prepared_anew_are_not_those_of_the_training(tracked_folder, fabricate):
+    fabricate(tracked_folder)
+    sync.sync(in_pipeline=False)
+    (run,) = store.open_store().find_runs()
+    path = tracked_folder / "data/prepare/manifest.json"
+    path.write_text(path.read_text().replace("80", "70"))
+    sync.sync(in_pipeline=False)
+    assert inputs_of(refresh(run)) == inputs_of(run)
 
 
 def test_experiments_that_share_a_training(repository, fabricate):

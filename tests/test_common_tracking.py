@@ -13,6 +13,8 @@ from pathlib import Path
 import pytest
 
 from stages.common import records, store, tracking
+from stages.common.datasets import Data
+from stages.common.files import hash_file, read_json
 from stages.common.params import read_yaml
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -20,11 +22,17 @@ KEY = "k" * 64
 EVALUATE = {"partitions": ["valid", "test"], "threshold": 0.5, "batch_size": 256}
 
 
+def read_data(folder):
+    """The prepared data that `fabricate` left in a folder."""
+    path = folder / "data/prepare/manifest.json"
+    return Data(read_json(path), hash_file(path))
+
+
 def train_once(folder, fabricate, key=KEY, weights="w" * 64, **options):
     """One tracked training of two epochs; returns model.json and the run's id."""
     model = fabricate(folder, key=key, weights=weights)
     params = read_yaml(ROOT / "params.yaml")
-    with tracking.start_training(key, params, {"facet.data": "d" * 64}, **options) as run:
+    with tracking.start_training(key, params, read_data(folder), **options) as run:
         for epoch in (1, 2):
             run.log_epoch(epoch, {"epoch": epoch, "train_loss": 1 / epoch, "valid_accuracy": 0.8})
         run.finish(folder / "data/train/model", folder / "reports/train", weights)
@@ -49,7 +57,7 @@ def test_training_is_logged_whole(tracked_folder, fabricate, monkeypatch):
     assert run.data.params["train.lr"] == "0.001"
     assert run.data.params["download.demo.faults.byte_copy"] == "0.01"
     assert run.data.params["train.patience"] == "null"
-    assert run.data.tags["facet.data"] == "d" * 64
+    assert run.data.tags["facet.data"] == read_data(tracked_folder).sha256
     assert run.data.tags["facet.weights"] == "w" * 64
     assert run.data.tags["dvc.experiments"] == "rainy-daze"
     history = opened.client.get_metric_history(run_id, "epoch/train_loss")
@@ -99,7 +107,7 @@ def test_uri_is_shown_without_password(monkeypatch):
 
 def test_resumed_training_goes_on_in_its_run(tracked_folder, fabricate):
     params = read_yaml(ROOT / "params.yaml")
-    with suppress(RuntimeError), tracking.start_training(KEY, params, {}) as run:
+    with suppress(RuntimeError), tracking.start_training(KEY, params) as run:
         run.log_epoch(1, {"train_loss": 1.0})
         raise RuntimeError
     opened = store.open_store()
@@ -115,7 +123,7 @@ def test_resumed_training_goes_on_in_its_run(tracked_folder, fabricate):
 def test_killed_training_leaves_no_running_run(tracked_folder, fabricate, resume):
     code = (
         "import time; from stages.common.tracking import start_training\n"
-        f"with start_training('{KEY}', {{}}, {{}}) as run:\n"
+        f"with start_training('{KEY}', {{}}) as run:\n"
         "    print(run.run_id, flush=True); time.sleep(60)"
     )
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
@@ -238,7 +246,7 @@ def test_store_that_dies_midway_is_one_warning(tracked_folder, fabricate, caplog
     fabricate(tracked_folder)
     with (
         caplog.at_level(logging.WARNING, logger="stages"),
-        tracking.start_training(KEY, {}, {}) as run,
+        tracking.start_training(KEY, {}) as run,
     ):
         run.log_epoch(1, {"train_loss": 1.0})
         with monkeypatch.context() as patch:
@@ -253,7 +261,7 @@ def test_store_that_dies_midway_is_one_warning(tracked_folder, fabricate, caplog
 
 
 def test_error_of_the_stage_is_not_swallowed(tracked_folder):
-    with pytest.raises(ZeroDivisionError), tracking.start_training(KEY, {}, {}):
+    with pytest.raises(ZeroDivisionError), tracking.start_training(KEY, {}):
         _ = 1 / 0
 
 
@@ -274,7 +282,7 @@ def test_importing_tracking_imports_no_mlflow():
 def test_three_processes_create_one_store(tmp_path):
     code = (
         "from stages.common.tracking import start_training\n"
-        "with start_training('k', {}, {}) as run: print(run.run_id)"
+        "with start_training('k', {}) as run: print(run.run_id)"
     )
     environment = {**os.environ, "DVC_ROOT": str(tmp_path), "FACET_TRACKING": "on"}
     children = [

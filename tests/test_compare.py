@@ -664,13 +664,13 @@ def test_costs_come_from_mlflow(tracked_folder, monkeypatch) -> None:
     params = {"train": {"device": "cpu"}}
     now = [50.0]
     monkeypatch.setattr(tracking, "perf_counter", lambda: now[0])
-    with suppress(KeyboardInterrupt), tracking.start_training(key, params, {}) as run:
+    with suppress(KeyboardInterrupt), tracking.start_training(key, params) as run:
         for epoch, rate in ((1, 100.0), (2, 300.0)):
             now[0] += 10
             run.log_epoch(epoch, {"images_per_s": rate, "train_loss": 1.0})
         now[0] += 5  # of an epoch that is lost
         raise KeyboardInterrupt
-    with tracking.start_training(key, params, {}, resume=True) as run:
+    with tracking.start_training(key, params, resume=True) as run:
         now[0] += 7
         run.log_epoch(3, {"images_per_s": 120.0, "train_loss": 0.8})
         store.open_store().set_tags(run.run_id, {store.TAG_WEIGHTS: weights})

@@ -13,9 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from stages.common import store as mlstore
+from stages.common.datasets import Data, log_data, log_extra
 from stages.common.files import hash_file, read_json
 from stages.common.metrics import ERROR_NAMES, SCORE_NAMES
 from stages.common.store import Store
+from stages.common.tables import PARTITIONS
 
 #: Columns of per_attribute.csv that become metrics such as test/accuracy/Eyeglasses.
 ATTRIBUTE_METRICS = ("accuracy", "gain", *SCORE_NAMES[1:], *ERROR_NAMES)
@@ -27,6 +29,8 @@ def record_evaluation(
     evaluate: Mapping[str, Any],
     reports: Path,
     replace: bool = True,
+    data: Data | None = None,
+    extra: Mapping[str, Any] | None = None,
 ) -> tuple[str, bool]:
     """Log an evaluation to the right one of a training's runs.
 
@@ -36,6 +40,8 @@ def record_evaluation(
         evaluate: The section `evaluate` of params.yaml.
         reports: reports/evaluate.
         replace: Whether other figures of the same evaluation (by other code) are replaced.
+        data: The prepared data; what was evaluated of them becomes inputs of the run.
+        extra: Facts of the second set (`evaluate.extra`), which becomes one as well.
 
     Returns:
         The run's id, and whether anything was logged.
@@ -48,14 +54,41 @@ def record_evaluation(
     if same:
         run_id = same[0].info.run_id
         if not replace or same[0].data.tags.get(mlstore.TAG_RESULTS) == results:
+            log_evaluated(store, run_id, evaluate, reports, data, extra)
             return run_id, False
     elif free:
         run_id = free[0].info.run_id
     else:
         run_id = create_evaluation_run(store, runs[-1], evaluate, evaluation)
+    log_evaluated(store, run_id, evaluate, reports, data, extra)
     log_evaluation_files(store, run_id, reports)
     store.set_tags(run_id, {mlstore.TAG_EVALUATION: evaluation, mlstore.TAG_RESULTS: results})
     return run_id, True
+
+
+def log_learned(store: Store, run_id: str, data: Data | None) -> None:
+    """Log the partitions that a training reads as inputs of its run."""
+    if data is not None:
+        log_data(store, run_id, data, ("train", "valid"))
+
+
+def log_evaluated(
+    store: Store,
+    run_id: str,
+    evaluate: Mapping[str, Any],
+    reports: Path,
+    data: Data | None,
+    extra: Mapping[str, Any] | None,
+) -> dict[str, tuple[str, str]]:
+    """Log what an evaluation read as inputs of its run; returns name and digest by partition."""
+    datasets: dict[str, tuple[str, str]] = {}
+    if data is not None:
+        figures = read_json(reports / "metrics.json")
+        names = [name for name in PARTITIONS if name in figures]
+        datasets = log_data(store, run_id, data, names)
+    if extra and evaluate.get("extra"):
+        datasets["extra"] = log_extra(store, run_id, evaluate["extra"], extra)
+    return datasets
 
 
 def create_evaluation_run(

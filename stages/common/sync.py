@@ -14,15 +14,17 @@ from typing import Any
 from filelock import FileLock
 
 from stages.common import store as mlstore
+from stages.common.datasets import Data, has_inputs
 from stages.common.entry import run_guarded
 from stages.common.errors import FacetError
-from stages.common.files import hash_file
+from stages.common.files import hash_file, read_json
 from stages.common.params import project_root
 from stages.common.records import (
     default_name,
     epoch_metrics,
     git_tags,
     hash_folder,
+    log_learned,
     log_training_files,
     record_evaluation,
 )
@@ -68,6 +70,7 @@ def synchronise() -> Counts:
         complete = {
             commit
             for run in store.find_runs()
+            if has_inputs(run)  # runs of older code lack them
             for commit in run.data.tags.get(mlstore.TAG_COMMITS, "").split()
         }
         for experiment in list_experiments(root):
@@ -114,10 +117,16 @@ def add_results(
         model = results.fetch("data/train/model")
         if model is not None:
             store.client.log_artifacts(runs[-1].info.run_id, str(model), "model")
+    data = read_data(results)
+    if data is not None and runs[-1].data.tags.get(mlstore.TAG_DATA, data.sha256) != data.sha256:
+        data = None  # prepared anew since
+    log_learned(store, runs[-1].info.run_id, data)
     run_id = runs[0].info.run_id
     if results.has_evaluation:
         section, reports = results.params["evaluate"], results.folder / "reports/evaluate"
-        run_id, is_new = record_evaluation(store, runs, section, reports, replace)
+        made = results.fetch("data/evaluate/manifest.json")
+        extra = read_json(made).get("extra") if made else None
+        run_id, is_new = record_evaluation(store, runs, section, reports, replace, data, extra)
         counts.evaluations += is_new
     run = store.client.get_run(run_id)
     if set(results.names) - set(run.data.tags.get(mlstore.TAG_NAMES, "").split()):
@@ -129,14 +138,22 @@ def add_results(
     return run_id
 
 
+def read_data(results: Results) -> Data | None:
+    """The data of a training, or None where their manifest is not at hand."""
+    path = results.fetch("data/prepare/manifest.json")
+    if path is None:
+        return None
+    return Data(read_json(path), hash_file(path))
+
+
 def add_training(store: Store, results: Results, tags: Mapping[str, str]) -> None:
     """Create the run of a training, or complete one that an outage left without its model."""
     import pandas as pd
 
     tags = {mlstore.TAG_KEY: results.key, "facet.origin": "sync", **tags}
-    manifest = results.fetch("data/prepare/manifest.json")
-    if manifest is not None:
-        tags[mlstore.TAG_DATA] = hash_file(manifest)
+    data = read_data(results)
+    if data is not None:
+        tags[mlstore.TAG_DATA] = data.sha256
     begun = [
         run
         for run in store.find_runs(facet__key=results.key)

@@ -14,11 +14,13 @@ from time import perf_counter
 from typing import Any, Self
 
 from stages.common import store as mlstore
-from stages.common.files import hash_file
+from stages.common.datasets import Data
+from stages.common.files import MANIFEST, hash_file, read_json
 from stages.common.records import (
     default_name,
     epoch_metrics,
     git_tags,
+    log_learned,
     log_training_files,
     merge_runs,
     record_evaluation,
@@ -60,7 +62,11 @@ class TrainingRun:
 
     @classmethod
     def open(
-        cls, key: str, params: Mapping[str, Any], tags: Mapping[str, str], resume: bool
+        cls,
+        key: str,
+        params: Mapping[str, Any],
+        data: Data | None,
+        resume: bool,
     ) -> Self:
         """Continue the unfinished run of `key`, or create one.
 
@@ -75,7 +81,7 @@ class TrainingRun:
             **({mlstore.TAG_NAMES: name} if name else {}),
             mlstore.TAG_DEVICE: describe_device(params.get("train", {})),
             **parent_tags(store, name),
-            **tags,
+            **({} if data is None else {mlstore.TAG_DATA: data.sha256}),
         }
         unfinished = [
             run
@@ -90,11 +96,21 @@ class TrainingRun:
             store.client.update_run(run.run_id, status="RUNNING")
             store.set_tags(run.run_id, tags)
             store.log_params(newest, params)
+            run._log_data(data)
             return run
         for killed in unfinished:
             if killed.info.status == "RUNNING":
                 store.client.set_terminated(killed.info.run_id, "KILLED")
-        return cls(store, store.create_run(name or default_name(params, key), params, tags), key)
+        run_id = store.create_run(name or default_name(params, key), params, tags)
+        run = cls(store, run_id, key)
+        run._log_data(data)
+        return run
+
+    def _log_data(self, data: Data | None) -> None:
+        """Name the data set; where that fails everything else is logged all the same."""
+        if self._store is not None:
+            with tolerated("the data set"):
+                log_learned(self._store, self.run_id, data)
 
     def log_epoch(self, epoch: int, metrics: Mapping[str, float]) -> None:
         """Log the numbers of one epoch (from 1) as `epoch/<name>`, once also after a resume.
@@ -169,20 +185,23 @@ def describe_device(train: Mapping[str, Any]) -> str:
 
 @contextmanager
 def start_training(
-    key: str, params: Mapping[str, Any], tags: Mapping[str, str], resume: bool = False
+    key: str,
+    params: Mapping[str, Any],
+    data: Data | None = None,
+    resume: bool = False,
 ) -> Iterator[TrainingRun]:
     """The run of a training: FINISHED when the block ends, FAILED or KILLED when it raises.
 
     Args:
         key: The training's key, a hash of parameters, data and code.
         params: The whole of params.yaml, nested.
-        tags: More tags, such as facet.data.
+        data: What is learned from; becomes inputs of the run, and the tag facet.data.
         resume: The training goes on from a checkpoint: its run goes on as well.
     """
     run = TrainingRun()
     if not mlstore.is_off():
         with tolerated("opening the store"):
-            run = TrainingRun.open(key, params, tags, resume)
+            run = TrainingRun.open(key, params, data, resume)
     try:
         yield run
     except Exception:
@@ -195,7 +214,11 @@ def start_training(
 
 
 def log_evaluation(
-    model: Mapping[str, Any], evaluate: Mapping[str, Any], reports: Path, out: Path
+    model: Mapping[str, Any],
+    evaluate: Mapping[str, Any],
+    reports: Path,
+    out: Path,
+    data: Data | None = None,
 ) -> None:
     """Log an evaluation to its training's run, or to one of its own; a repetition changes nothing.
 
@@ -204,6 +227,7 @@ def log_evaluation(
         evaluate: The section `evaluate` of params.yaml.
         reports: reports/evaluate with metrics.json and the CSV files.
         out: data/evaluate; the hash of its manifest.json becomes a tag.
+        data: The prepared data; what was evaluated of them becomes inputs of the run.
     """
     if mlstore.is_off():
         return
@@ -214,5 +238,6 @@ def log_evaluation(
         if not runs:
             logger.info("MLflow: no run of this training yet, `facet sync` adds it")
             return
-        run_id = record_evaluation(store, runs, evaluate, reports)[0]
-        store.set_tags(run_id, {"facet.predictions": hash_file(out / "manifest.json")})
+        extra = read_json(out / MANIFEST).get("extra")
+        run_id = record_evaluation(store, runs, evaluate, reports, data=data, extra=extra)[0]
+        store.set_tags(run_id, {"facet.predictions": hash_file(out / MANIFEST)})

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from torch import nn
 
+from stages.common.datasets import Data
 from stages.common.errors import FacetError
 from stages.common.files import (
     MANIFEST,
@@ -121,7 +122,7 @@ def run(
     tracked = params.model_dump(mode="json")
     if not is_own_set:
         tracked["data_sha256"] = data_hash  # a second evaluation, beside that of the model's set
-    log_evaluation(model, tracked, reports, out)
+    log_evaluation(model, tracked, reports, out, Data(manifest, data_hash))
     said = ", ".join(
         f"{name} {figure.metrics['accuracy']:.4f} "
         f"(majority {figure.metrics['majority_accuracy']:.4f})"

@@ -13,6 +13,7 @@ from lightning_fabric import Fabric
 from safetensors.torch import save_file
 from torch import nn
 
+from stages.common.datasets import Data
 from stages.common.errors import FacetError
 from stages.common.files import (
     MANIFEST,
@@ -74,8 +75,8 @@ def run(params: TrainParams, prepare: Path, out: Path, reports: Path) -> str:
         state = fabric.broadcast(checkpoint.load() if checkpoint else None)
         tracked = TrainingRun()
         if is_first:
-            tags = {"facet.data": data_hash}
-            start = start_training(key, whole, tags, resume=state is not None)
+            data = Data(manifest, data_hash)
+            start = start_training(key, whole, data, resume=state is not None)
             tracked = stack.enter_context(start)
 
         def log_epoch(generation: int, epoch: Epoch) -> None:
