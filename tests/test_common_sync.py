@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from stages.common import results, store, sync, tracking
+from stages.common import records, results, store, sync, tracking
 from stages.common.errors import FacetError
 from stages.common.files import hash_file
 from stages.common.params import load_params
@@ -84,8 +84,13 @@ def repository(tracked_folder):
 
 
 def files_of(run) -> set[str]:
-    folder = Path(store.project_root().absolute()) / "mlartifacts" / run.info.run_id / "artifacts"
-    return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+    """Names of a run's files, those of its model below `model/`."""
+    client, found = store.open_store().client, set()
+    pending = ["", "model"]
+    while pending:
+        for entry in client.list_artifacts(run.info.run_id, pending.pop()):
+            (pending.append if entry.is_dir else found.add)(entry.path)
+    return found
 
 
 def inputs_of(run) -> set[tuple[str, str]]:
@@ -243,6 +248,32 @@ def test_experiments_are_added_with_model_and_report(repository, fabricate):
     assert sync.sync(in_pipeline=False).startswith(NOTHING)
 
 
+def test_runs_of_older_code_get_data_and_model_once(repository, fabricate, monkeypatch):
+    """They hold the model as plain files, and name no data set."""
+    fabricate(repository, key="a" * 64, weights="1" * 64)
+    make_experiment(repository, "old")
+    fabricate(repository, key="b" * 64, weights="2" * 64)
+    with monkeypatch.context() as patch:
+        for module in (records, sync):
+            patch.setattr(module, "log_learned", lambda *_: None)
+        patch.setattr(records, "log_evaluated", lambda *_: {})
+        patch.setattr(sync, "log_trained", lambda *_: None)
+        sync.sync(in_pipeline=False)
+        opened = store.open_store()
+        for run in opened.find_runs():
+            opened.client.log_artifacts(run.info.run_id, "data/train/model", "model")
+    assert [inputs_of(run) for run in opened.find_runs()] == [set(), set()]
+    assert sync.sync(in_pipeline=False).startswith(NOTHING)
+    for run in opened.find_runs():
+        assert {name for name, _ in inputs_of(run)} == {"demo train", "demo valid", "demo test"}
+        assert "model/MLmodel" in files_of(run)
+        folder = repository / "mlartifacts" / run.info.run_id / "artifacts"
+        assert not (folder / "model").exists()
+    monkeypatch.setattr(sync, "unpack_experiment", None)  # not even looked at again
+    assert sync.sync(in_pipeline=False).startswith(NOTHING)
+    assert [len(run.outputs.model_outputs) for run in map(refresh, opened.find_runs())] == [1, 1]
+
+
 def test_data_prepared_anew_are_not_those_of_the_training(tracked_folder, fabricate):
     fabricate(tracked_folder)
     sync.sync(in_pipeline=False)
@@ -251,6 +282,19 @@ def test_data_prepared_anew_are_not_those_of_the_training(tracked_folder, fabric
     path.write_text(path.read_text().replace("80", "70"))
     sync.sync(in_pipeline=False)
     assert inputs_of(refresh(run)) == inputs_of(run)
+
+
+def test_last_generations_epochs_follow_those_of_the_earlier_ones(tracked_folder, fabricate):
+    """As a training counts them that is tracked while it runs."""
+    fabricate(tracked_folder)
+    path = tracked_folder / "reports/train/summary.json"
+    n_epochs = load_params(tracked_folder / "params.yaml").train.n_epochs
+    generations = {"generations": [{"best_epoch": 1}, {"best_epoch": 2}]}
+    path.write_text(json.dumps(json.loads(path.read_text()) | generations))
+    sync.sync(in_pipeline=False)
+    (run,) = store.open_store().find_runs()
+    history = store.open_store().client.get_metric_history(run.info.run_id, "epoch/valid_accuracy")
+    assert [metric.step for metric in history] == [n_epochs + 1, n_epochs + 2]
 
 
 def test_experiments_that_share_a_training(repository, fabricate):

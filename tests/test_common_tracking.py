@@ -40,7 +40,7 @@ def train_once(folder, fabricate, key=KEY, weights="w" * 64, **options):
 
 
 def artifacts(opened, run_id, path=None):
-    """All artifact paths of a run."""
+    """A run's artifact paths; those of its model are listed below `model` only."""
     found = []
     for entry in opened.client.list_artifacts(run_id, path):
         found += artifacts(opened, run_id, entry.path) if entry.is_dir else [entry.path]
@@ -64,12 +64,12 @@ def test_training_is_logged_whole(tracked_folder, fabricate, monkeypatch):
     assert [(metric.step, metric.value) for metric in history] == [(1, 1.0), (2, 0.5)]
     assert artifacts(opened, run_id) == [
         "charts/training.png",
-        "model/model.json",
-        "model/weights.safetensors",
         "train/history.csv",
         "train/summary.json",
     ]
-    assert (tracked_folder / "mlartifacts" / run_id / "artifacts/model/model.json").is_file()
+    assert {"model/MLmodel", "model/model.json", "model/weights.safetensors"} <= set(
+        artifacts(opened, run_id, "model")
+    )
 
 
 def test_store_of_a_temporary_experiment_is_that_of_the_root(
@@ -81,7 +81,8 @@ def test_store_of_a_temporary_experiment_is_that_of_the_root(
     monkeypatch.chdir(temporary)
     _, run_id = train_once(temporary, fabricate)
     assert not (temporary / "mlflow.db").exists()
-    assert (tracked_folder / "mlartifacts" / run_id / "artifacts/model/model.json").is_file()
+    assert (tracked_folder / "mlartifacts" / run_id / "artifacts/train/history.csv").is_file()
+    assert list((tracked_folder / "mlartifacts/models").rglob("model.json"))
 
 
 @pytest.mark.parametrize(
@@ -170,6 +171,50 @@ def test_evaluation_joins_its_training(tracked_folder, fabricate):
     assert {"charts/accuracy_test.png", "evaluate/per_attribute.csv"} <= set(
         artifacts(opened, run_id)
     )
+
+
+def test_what_a_person_looks_for_is_listed_first(tracked_folder, fabricate):
+    """MLflow lists metrics as they came, and groups its charts by what stands before the last /."""
+    model, run_id = train_once(tracked_folder, fabricate)
+    reports, out = tracked_folder / "reports/evaluate", tracked_folder / "data/evaluate"
+    path = reports / "metrics.json"
+    figures = read_json(path) | {"shift": {"loss": 0.1}}
+    figures["test"]["without_leaks"] = {"gain": 0.2}
+    path.write_text(json.dumps(figures))
+    tracking.log_evaluation(model, EVALUATE, reports, out, read_data(tracked_folder))
+    names = list(store.open_store().client.get_run(run_id).data.metrics)
+    assert names[:2] == ["epoch/valid_accuracy", "epoch/train_loss"]
+    groups = list(dict.fromkeys(name.rpartition("/")[0] for name in names))
+    assert groups[:6] == ["epoch", "train", "test", "valid", "valid_to_test", "test/without_leaks"]
+    assert set(groups[6:]) >= {"test/accuracy", "valid/accuracy"}
+    assert "valid_to_test/loss" in names
+
+
+def test_models_page_shows_parameters_and_figures_by_data_set(tracked_folder, fabricate):
+    model, run_id = train_once(tracked_folder, fabricate)
+    reports, out = tracked_folder / "reports/evaluate", tracked_folder / "data/evaluate"
+    data = read_data(tracked_folder)
+    tracking.log_evaluation(model, EVALUATE, reports, out, data)
+    opened = store.open_store()
+    (logged,) = opened.client.search_logged_models([opened.experiment_id])
+    assert logged.params["train.lr"] == "0.001"
+    assert {(metric.key, metric.value, metric.dataset_name) for metric in logged.metrics} == {
+        ("test/accuracy", 0.9, "demo test"),
+        ("test/n_images", 10, "demo test"),
+        ("valid/accuracy", 0.9, "demo valid"),
+        ("valid/n_images", 10, "demo valid"),
+    }
+    tracking.log_evaluation(model, {**EVALUATE, "threshold": 0.3}, reports, out, data)
+    (second,) = [run for run in opened.find_runs() if run.info.run_id != run_id]
+    inputs = opened.client.get_run(second.info.run_id).inputs.model_inputs
+    assert [entry.model_id for entry in inputs] == [logged.model_id]
+
+
+def test_run_names_what_made_it(tracked_folder, fabricate):
+    """MLflow shows the commit beside a source only."""
+    _, run_id = train_once(tracked_folder, fabricate)
+    tags = store.open_store().client.get_run(run_id).data.tags
+    assert tags["mlflow.source.name"] == "python -m stages.train"
 
 
 def test_other_evaluation_of_the_same_weights_gets_a_run_of_its_own(tracked_folder, fabricate):

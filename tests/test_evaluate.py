@@ -523,18 +523,17 @@ def test_tracked_metrics_name_what_was_left_out(planted: Path) -> None:
     class Store:
         """Takes what would be logged."""
 
-        metrics: dict[str, float | None]
-
         def __init__(self) -> None:
             self.client = MagicMock()
+            self.metrics: dict[str, float | None] = {}
 
-        def log_metrics(self, run_id: str, metrics: dict[str, float | None]) -> None:
-            self.metrics = metrics
+        def log_metrics(self, run_id: str, metrics: dict[str, float | None], **_: Any) -> None:
+            self.metrics |= metrics
 
     store = Store()
-    log_evaluation_files(cast(Any, store), "run", planted / "out/reports")
+    log_evaluation_files(cast(Any, store), "run", planted / "out/reports", None, {})
     shift = read_json(planted / "out/reports/metrics.json")["shift"]
-    assert store.metrics["shift/explained"] == shift["explained"]
+    assert store.metrics["valid_to_test/explained"] == shift["explained"]
     assert {"test/mcc/quadrant_0", "valid/calibration_error_scaled/quadrant_1"} <= set(
         store.metrics
     )

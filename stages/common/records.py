@@ -16,11 +16,17 @@ from stages.common import store as mlstore
 from stages.common.datasets import Data, log_data, log_extra
 from stages.common.files import hash_file, read_json
 from stages.common.metrics import ERROR_NAMES, SCORE_NAMES
+from stages.common.pyfunc import find_model, log_model
 from stages.common.store import Store
 from stages.common.tables import PARTITIONS
 
 #: Columns of per_attribute.csv that become metrics such as test/accuracy/Eyeglasses.
 ATTRIBUTE_METRICS = ("accuracy", "gain", *SCORE_NAMES[1:], *ERROR_NAMES)
+
+#: Columns of history.csv that are listed first: MLflow draws the first metric unless told other.
+EPOCH_FIRST = ("valid_accuracy", "valid_loss", "train_loss")
+#: Figures of two partitions, by what they are of.
+PAIRS = {"shift": "valid_to_test"}
 
 
 def record_evaluation(
@@ -60,8 +66,9 @@ def record_evaluation(
         run_id = free[0].info.run_id
     else:
         run_id = create_evaluation_run(store, runs[-1], evaluate, evaluation)
-    log_evaluated(store, run_id, evaluate, reports, data, extra)
-    log_evaluation_files(store, run_id, reports)
+    datasets = log_evaluated(store, run_id, evaluate, reports, data, extra)
+    model_id = find_model(store, runs[-1].info.run_id)
+    log_evaluation_files(store, run_id, reports, model_id, datasets)
     store.set_tags(run_id, {mlstore.TAG_EVALUATION: evaluation, mlstore.TAG_RESULTS: results})
     return run_id, True
 
@@ -95,6 +102,8 @@ def create_evaluation_run(
     store: Store, training: Any, evaluate: Mapping[str, Any], evaluation: str
 ) -> str:
     """A run of its own for one more evaluation of a training; returns its id."""
+    from mlflow.entities import LoggedModelInput
+
     kept = {
         name: text
         for name, text in training.data.params.items()
@@ -102,12 +111,15 @@ def create_evaluation_run(
     }
     inherited = (mlstore.TAG_KEY, mlstore.TAG_WEIGHTS, mlstore.TAG_DATA)
     tags = {name: training.data.tags[name] for name in inherited if name in training.data.tags}
-    tags |= {"facet.training_run": training.info.run_id, **git_tags()}
+    tags |= {"facet.training_run": training.info.run_id, **source_tags("evaluate"), **git_tags()}
     name = os.environ.get("DVC_EXP_NAME")
     if name:
         tags[mlstore.TAG_NAMES] = name
     title = name or f"{training.info.run_name}-evaluation-{evaluation[:4]}"
     run_id = store.create_run(title, {**kept, "evaluate": evaluate}, tags)
+    model_id = find_model(store, training.info.run_id)
+    if model_id is not None:
+        store.client.log_inputs(run_id, models=[LoggedModelInput(model_id)])
     store.client.set_terminated(run_id, "FINISHED")
     return run_id
 
@@ -122,41 +134,79 @@ def merge_runs(store: Store, run_id: str, twin: Any) -> None:
     store.client.delete_run(run_id)
 
 
-def log_training_files(
-    store: Store, run_id: str, model: Path | None, reports: Path, weights_sha256: str
-) -> None:
-    """Log a training's model, tables and curves, then tag the run with the weights' hash."""
+def log_training_files(store: Store, run_id: str, reports: Path, weights_sha256: str) -> None:
+    """Log a training's tables and curves, then tag the run with the weights' hash."""
     import pandas as pd
 
     from stages.common.charts import draw_training
 
-    if model is not None:
-        store.client.log_artifacts(run_id, str(model), "model")
     store.client.log_artifacts(run_id, str(reports), "train")
     figure = draw_training(pd.read_csv(reports / "history.csv"))
     store.client.log_figure(run_id, figure, "charts/training.png")
     store.set_tags(run_id, {mlstore.TAG_WEIGHTS: weights_sha256})
 
 
-def log_evaluation_files(store: Store, run_id: str, reports: Path) -> None:
-    """Log metrics such as `test/gain` and `test/accuracy/Eyeglasses`, a chart and the tables."""
+def log_trained(store: Store, run_id: str, model: Path | None, reports: Path) -> None:
+    """Log a training's model, where it is at hand and the run has none."""
+    if model is not None:
+        train = read_json(model / "model.json")["train"]
+        summary = read_json(reports / "summary.json")
+        step = count_earlier(summary, train) + summary["best_epoch"]
+        log_model(store, run_id, model, step)
+
+
+def count_earlier(summary: Mapping[str, Any], train: Mapping[str, Any]) -> int:
+    """Steps that a training's earlier generations take in MLflow, before those of history.csv.
+
+    Args:
+        summary: reports/train/summary.json.
+        train: The section `train` of params.yaml.
+    """
+    n_earlier = len(summary.get("generations", ())) - 1  # older results have none
+    return n_earlier * int(train["n_epochs"]) if n_earlier > 0 else 0
+
+
+def log_evaluation_files(
+    store: Store,
+    run_id: str,
+    reports: Path,
+    model_id: str | None,
+    datasets: Mapping[str, tuple[str, str]],
+) -> None:
+    """Log metrics such as `test/gain` and `test/accuracy/Eyeglasses`, a chart and the tables.
+
+    MLflow's pages make a group of charts of what stands before a name's last `/`, and list metrics
+    as they came: what a person looks for first comes first.
+
+    Args:
+        store: The opened store.
+        run_id: The evaluation's run.
+        reports: reports/evaluate.
+        model_id: MLflow's model that was evaluated; the figures of whole partitions are its own.
+        datasets: Name and digest of MLflow's data sets by partition.
+    """
     import pandas as pd
 
     from stages.common.charts import draw_accuracy
 
-    metrics: dict[str, float | None] = {}
-    for partition, values in read_json(reports / "metrics.json").items():
-        for name, value in values.items():
+    figures = read_json(reports / "metrics.json")
+    order = [name for name in reversed(PARTITIONS) if name in figures]
+    parts: dict[str, float | None] = {}
+    for partition in (*order, *(name for name in figures if name not in order)):
+        shown = PAIRS.get(partition, partition)
+        whole: dict[str, float | None] = {}
+        for name, value in figures[partition].items():
             if isinstance(value, dict):  # figures with something left out: test/without_leaks/gain
-                metrics |= {f"{partition}/{name}/{key}": part for key, part in value.items()}
+                parts |= {f"{shown}/{name}/{key}": part for key, part in value.items()}
             else:
-                metrics[f"{partition}/{name}"] = value
+                whole[f"{shown}/{name}"] = value
+        store.log_metrics(run_id, whole, model_id=model_id, dataset=datasets.get(partition))
     table = pd.read_csv(reports / "per_attribute.csv", keep_default_na=False, na_values=[""])
     for row in table.to_dict("records"):
         for name in ATTRIBUTE_METRICS:
             if name in row:  # results of older code lack some
-                metrics[f"{row['partition']}/{name}/{row['attribute']}"] = row[name]
-    store.log_metrics(run_id, metrics)
+                parts[f"{row['partition']}/{name}/{row['attribute']}"] = row[name]
+    store.log_metrics(run_id, parts)
     store.client.log_artifacts(run_id, str(reports), "evaluate")
     for partition in table["partition"].unique():
         figure = draw_accuracy(table, partition)
@@ -165,7 +215,13 @@ def log_evaluation_files(store: Store, run_id: str, reports: Path) -> None:
 
 def epoch_metrics(row: Mapping[str, float]) -> dict[str, float | None]:
     """A row of history.csv as metrics: `epoch/train_loss`; the epoch itself is the step."""
-    return {f"epoch/{name}": value for name, value in row.items() if name != "epoch"}
+    order = [*(name for name in EPOCH_FIRST if name in row), *row]
+    return {f"epoch/{name}": row[name] for name in order if name != "epoch"}
+
+
+def source_tags(stage: str) -> dict[str, str]:
+    """What MLflow shows as a run's source, beside the commit."""
+    return {"mlflow.source.name": f"python -m stages.{stage}", "mlflow.source.type": "LOCAL"}
 
 
 def default_name(params: Mapping[str, Any], key: str) -> str:

@@ -118,13 +118,28 @@ class Store:
             batch = new[start : start + BATCH_PARAMS]
             self.client.log_batch(run.info.run_id, params=batch)
 
-    def log_metrics(self, run_id: str, metrics: Mapping[str, float | None], step: int = 0) -> None:
-        """Log the finite ones of `metrics`, a thousand at a time; undefined ones are left out."""
+    def log_metrics(
+        self,
+        run_id: str,
+        metrics: Mapping[str, float | None],
+        step: int = 0,
+        model_id: str | None = None,
+        dataset: tuple[str, str] | None = None,
+    ) -> None:
+        """Log the finite ones of `metrics`, a thousand at a time; undefined ones are left out.
+
+        Args:
+            run_id: The run.
+            metrics: Values by name.
+            step: The epoch.
+            model_id: MLflow's model that they are of, on whose page they then stand as well.
+            dataset: Name and digest of the data set that they were measured on.
+        """
         from mlflow.entities import Metric
 
         now_ms = int(time.time() * 1000)
         entries = [
-            Metric(clean_name(name), float(value), now_ms, step)
+            Metric(clean_name(name), float(value), now_ms, step, model_id, *(dataset or ()))
             for name, value in metrics.items()
             if value is not None and math.isfinite(value)
         ]
@@ -146,13 +161,17 @@ class Store:
         history = self.client.get_metric_history(run.info.run_id, names[0])
         return {metric.step for metric in history}
 
-    def replace_artifacts(self, run_id: str, folder: Path, name: str) -> None:
-        """Log a folder's files as `name`, without files of that name from before."""
+    def drop_artifacts(self, run_id: str, name: str) -> None:
+        """Delete a run's own files below `name`, if there are any; not those of its model."""
         from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
-        if self.client.list_artifacts(run_id, name):
-            uri = self.client.get_run(run_id).info.artifact_uri
-            get_artifact_repository(uri).delete_artifacts(name)
+        repository = get_artifact_repository(self.client.get_run(run_id).info.artifact_uri)
+        if repository.list_artifacts(name):
+            repository.delete_artifacts(name)
+
+    def replace_artifacts(self, run_id: str, folder: Path, name: str) -> None:
+        """Log a folder's files as `name`, without files of that name from before."""
+        self.drop_artifacts(run_id, name)
         self.client.log_artifacts(run_id, str(folder), name)
 
 
@@ -188,6 +207,7 @@ def silence_mlflow() -> None:
     """No telemetry, and no lines about database migrations; before mlflow is imported."""
     os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
     os.environ["DO_NOT_TRACK"] = "true"
+    os.environ["MLFLOW_UV_AUTO_DETECT"] = "false"  # a saved model takes no lock file of uv along
     os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
     for name in ("mlflow", "alembic"):
         logging.getLogger(name).setLevel(logging.WARNING)

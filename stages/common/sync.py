@@ -19,14 +19,18 @@ from stages.common.entry import run_guarded
 from stages.common.errors import FacetError
 from stages.common.files import hash_file, read_json
 from stages.common.params import project_root
+from stages.common.pyfunc import find_model
 from stages.common.records import (
+    count_earlier,
     default_name,
     epoch_metrics,
     git_tags,
     hash_folder,
     log_learned,
+    log_trained,
     log_training_files,
     record_evaluation,
+    source_tags,
 )
 from stages.common.results import Results, list_experiments, read_workspace, unpack_experiment
 from stages.common.store import Store
@@ -113,10 +117,9 @@ def add_results(
         add_training(store, results, tags)
         counts.trainings += 1
         runs = store.find_runs(**same)
-    elif not store.client.list_artifacts(runs[-1].info.run_id, "model"):
+    if find_model(store, runs[-1].info.run_id) is None:
         model = results.fetch("data/train/model")
-        if model is not None:
-            store.client.log_artifacts(runs[-1].info.run_id, str(model), "model")
+        log_trained(store, runs[-1].info.run_id, model, results.folder / "reports/train")
     data = read_data(results)
     if data is not None and runs[-1].data.tags.get(mlstore.TAG_DATA, data.sha256) != data.sha256:
         data = None  # prepared anew since
@@ -150,7 +153,7 @@ def add_training(store: Store, results: Results, tags: Mapping[str, str]) -> Non
     """Create the run of a training, or complete one that an outage left without its model."""
     import pandas as pd
 
-    tags = {mlstore.TAG_KEY: results.key, "facet.origin": "sync", **tags}
+    tags = {mlstore.TAG_KEY: results.key, "facet.origin": "sync", **source_tags("train"), **tags}
     data = read_data(results)
     if data is not None:
         tags[mlstore.TAG_DATA] = data.sha256
@@ -167,11 +170,13 @@ def add_training(store: Store, results: Results, tags: Mapping[str, str]) -> Non
         title = results.names[0] if results.names else default_name(results.params, results.key)
         run_id = store.create_run(title, results.params, tags)
     reports = results.folder / "reports/train"
+    summary = read_json(reports / "summary.json")
+    n_earlier = count_earlier(summary, results.params["train"])
     for row in pd.read_csv(reports / "history.csv").to_dict("records"):
-        if row["epoch"] not in logged:
-            store.log_metrics(run_id, epoch_metrics(row), step=int(row["epoch"]))
-    model = results.fetch("data/train/model")
-    log_training_files(store, run_id, model, reports, results.weights_sha256)
+        step = n_earlier + int(row["epoch"])
+        if step not in logged:
+            store.log_metrics(run_id, epoch_metrics(row), step=step)
+    log_training_files(store, run_id, reports, results.weights_sha256)
     store.client.set_terminated(run_id, "FINISHED")
 
 

@@ -21,9 +21,11 @@ from stages.common.records import (
     epoch_metrics,
     git_tags,
     log_learned,
+    log_trained,
     log_training_files,
     merge_runs,
     record_evaluation,
+    source_tags,
 )
 from stages.common.searches import parent_tags
 from stages.common.store import Store
@@ -77,6 +79,7 @@ class TrainingRun:
         name = os.environ.get("DVC_EXP_NAME")
         tags = {
             mlstore.TAG_KEY: key,
+            **source_tags("train"),
             **git_tags(),
             **({mlstore.TAG_NAMES: name} if name else {}),
             mlstore.TAG_DEVICE: describe_device(params.get("train", {})),
@@ -132,14 +135,17 @@ class TrainingRun:
         """
         if self._store is None or self._is_broken:
             return
-        with self._tolerated("the model"):
-            same = {"facet__key": self.key, "facet__weights": weights_sha256}
-            twins = self._store.find_runs(**same)
+        store = self._store
+        with self._tolerated("the result"):
+            twins = store.find_runs(facet__key=self.key, facet__weights=weights_sha256)
             if twins:
-                merge_runs(self._store, self.run_id, twins[-1])
+                merge_runs(store, self.run_id, twins[-1])
                 self._store, self.run_id = None, twins[-1].info.run_id
             else:
-                log_training_files(self._store, self.run_id, model, reports, weights_sha256)
+                log_training_files(store, self.run_id, reports, weights_sha256)
+        if not self._is_broken:
+            with tolerated("the model"):  # everything else is there all the same
+                log_trained(store, self.run_id, model, reports)
 
     def close(self, status: str) -> None:
         """End the run as FINISHED, FAILED or KILLED; FAILED where MLflow missed a part."""
