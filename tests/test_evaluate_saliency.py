@@ -8,6 +8,7 @@ import timm
 import torch
 from torch import Tensor, nn
 
+from stages.common.mirror import Mirrored
 from stages.common.networks import build_network, normalise
 from stages.common.tables import SALIENCY_SCHEMA, read_table, write_table
 from stages.evaluate.part import Part
@@ -146,6 +147,16 @@ def test_few_mistakes_and_no_pictures(tmp_path: Path) -> None:
     table = table_saliency(full, nothing, Corners(), NAME, draw_pictures(0), 8)
     write_table(table, tmp_path / "s.parquet", SALIENCY_SCHEMA)
     assert read_table(tmp_path / "s.parquet", SALIENCY_SCHEMA).empty
+
+
+def test_heat_of_mirrored_answers_lies_where_the_picture_shows_it() -> None:
+    part, pixels = draw_part(seed=4, n=40), draw_pictures(40)
+    chosen = choose_pictures(part, 0.5, 2, 7)
+    plain, both = (
+        table_saliency(part, chosen, network.eval(), NAME, pixels, 8)
+        for network in (Corners(), Mirrored(Corners()))
+    )
+    pd.testing.assert_frame_equal(plain, both)
 
 
 def test_rows_name_picture_attribute_and_answer() -> None:

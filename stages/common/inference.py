@@ -9,12 +9,13 @@ from torch import nn
 
 from stages.common.errors import FacetError
 from stages.common.files import hash_file, read_json
+from stages.common.mirror import mirrored
 from stages.common.networks import build_network, normalise, read_structure, read_weights
 from stages.common.progress import track
 
 
 def load_model(folder: Path) -> tuple[nn.Module, dict[str, Any]]:
-    """The network in evaluation mode, and model.json.
+    """The network in evaluation mode, Mirrored where it was trained so, and model.json.
 
     Raises:
         FacetError: a file is missing, or the weights are not those that model.json names.
@@ -34,14 +35,14 @@ def load_model(folder: Path) -> tuple[nn.Module, dict[str, Any]]:
         **read_structure(model["train"]),
     )
     network.load_state_dict(state)
-    return network.eval(), model
+    return mirrored(network, model["train"]).eval(), model
 
 
 @torch.inference_mode()
 def predict(network: nn.Module, name: str, pixels: np.ndarray, batch_size: int) -> np.ndarray:
     """Sigmoid probabilities (N, A) float32 of pixels (N, H, W, 3) uint8 RGB, in fp32.
 
-    On the GPU where there is one. No calibration, no test-time augmentation.
+    On the GPU where there is one. No calibration.
     """
     torch.use_deterministic_algorithms(True)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")

@@ -74,6 +74,7 @@ def _count(facts: str) -> int | None:
     import torch
     from torch.utils.flop_counter import FlopCounterMode
 
+    from stages.common.mirror import mirrored
     from stages.common.networks import build_network, read_structure
 
     model = json.loads(facts)
@@ -90,7 +91,7 @@ def _count(facts: str) -> int | None:
         )
         # Without memory: there a recurrent layer is made of matrix products, which are counted; on
         # a CPU it is one operation, which is not.
-        network = network.eval().to("meta")
+        network = mirrored(network, model["train"]).eval().to("meta")
         with torch.no_grad(), FlopCounterMode(display=False) as counter:
             network(torch.empty(1, 3, height, width, device="meta"))
     except Exception as error:

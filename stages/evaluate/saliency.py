@@ -14,6 +14,7 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
+from stages.common.mirror import bare
 from stages.common.networks import normalise
 from stages.evaluate.part import Part
 
@@ -142,6 +143,7 @@ def table_saliency(
         batch_size: Pictures at once.
     """
     rows, columns = (chosen[name].to_numpy(np.int64, copy=True) for name in ("row", "column"))
+    network = bare(network)  # where it looked in the picture, not in its mirror image
     layer = find_last_map(network, name, pixels[:1]) if len(rows) else None
     heat: list[np.ndarray | None] = [None] * len(rows)
     if layer is not None:

@@ -55,6 +55,7 @@ RULES = (
     Rule("weights", "what the network began with", off=()),
     Rule("freeze", "parts that did not learn", off=([],)),
     Rule("dropout", "share of units left out while learning"),
+    Rule("mirror", "answers are the mean of a picture’s and its mirror image’s"),
     Rule(
         "loss",
         {

@@ -15,6 +15,7 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 
+from stages.common.mirror import Mirrored
 from stages.common.networks import normalise
 from stages.common.params import TrainParams
 from stages.train.checkpoint import Checkpoint
@@ -97,13 +98,10 @@ def answer(network: nn.Module, feed: Feed, params: TrainParams, fabric: Fabric) 
 
     Where training flips, of the mean of the logits of a picture and of its mirror image.
     """
-    network.eval()
+    teacher = (Mirrored(network) if params.augment.flip else network).eval()
     parts = []
     for rows in np.array_split(np.arange(feed.n_images), -(-feed.n_images // VALID_BATCH)):
         pictures = normalise(feed.read(rows), params.network)
         with fabric.autocast():
-            logits = network(pictures).float()
-            if params.augment.flip:
-                logits = (logits + network(pictures.flip(3)).float()) / 2
-        parts.append(logits.sigmoid().cpu())
+            parts.append(teacher(pictures).float().sigmoid().cpu())
     return torch.cat(parts)

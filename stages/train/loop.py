@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from stages.common.errors import FacetError
 from stages.common.losses import compute_loss
 from stages.common.metrics import count_confusion, mean_defined, score_confusion
+from stages.common.mirror import mirrored
 from stages.common.networks import normalise
 from stages.common.params import TrainParams
 from stages.common.progress import make_progress
@@ -110,6 +111,7 @@ def fit(
     if params.compile:
         runner = torch.compile(network)  # type: ignore[assignment]
     model, optimizer = fabric.setup(runner, bare_optimizer)
+    judge = mirrored(runner, params.model_dump())
     average = WeightAverage(network, params.ema_decay) if params.ema_decay else None
     factors = None if factors is None else fabric.to_device(factors)
     history: list[Epoch] = []
@@ -184,7 +186,7 @@ def fit(
             with averaged:
                 judged = (math.nan, math.nan)
                 if fabric.is_global_zero:
-                    judged = validate(runner, held, params, factors, fabric)
+                    judged = validate(judge, held, params, factors, fabric)
                 valid_loss, valid_accuracy = fabric.broadcast(judged)
                 previous = history[best_epoch - 1].valid_accuracy if best_epoch else -math.inf
                 if math.isnan(valid_accuracy) or valid_accuracy > previous:

@@ -28,6 +28,7 @@ class TrainParams(Section):
     weights: Annotated[str, Field(min_length=1)]
     freeze: list[Annotated[str, Field(pattern=r"^[\w.]+$")]]
     dropout: Annotated[float, Field(ge=0.0, lt=1.0)]
+    mirror: bool
     loss: Literal["bce", "focal", "sigmoid_focal", "asymmetric"]
     reduction: Literal["mean", "sum"]
     focal_gamma: Annotated[float, Field(ge=0.0, le=10.0)]
