@@ -64,6 +64,23 @@ def list_pages(site: Path) -> list[str]:
     return names
 
 
+def test_a_viewer_of_one_page_is_told_why_links_fail(open_page, site):
+    """As MLflow shows an artifact: in a sandboxed frame, from a blob."""
+    words = "This viewer shows one page alone"
+    page = open_page("evaluation", bypass_csp=True)  # the page itself lets no frame in
+    assert page.get_by_text(words).count() == 0
+    page.evaluate(
+        """html => {
+            const frame = document.createElement("iframe");
+            frame.sandbox = "allow-scripts";
+            frame.src = URL.createObjectURL(new Blob([html], {type: "text/html"}));
+            document.body.replaceChildren(frame);
+        }""",
+        (site / "evaluation.html").read_text(encoding="utf-8"),
+    )
+    page.frame_locator("iframe").get_by_text(words).wait_for(timeout=10_000)
+
+
 def test_pages_open_without_complaint_or_request(open_page, site):
     for name in list_pages(site):
         page = open_page(name)

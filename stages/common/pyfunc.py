@@ -26,6 +26,7 @@ CODE = (
     "common/errors.py",
     "common/files.py",
     "common/inference.py",
+    "common/mirror.py",
     "common/networks",
     "common/predictor.py",
     "common/progress.py",

@@ -3,6 +3,16 @@
 // stay whole, in the order of the data.
 const MIN_ROWS = 10;
 
+// A viewer such as MLflow's shows one page alone: from there links lead to no other.
+if (location.protocol === "blob:" || location.protocol === "about:") {
+  const words = document.createElement("p");
+  words.className = "banner";
+  words.textContent =
+    "This viewer shows one page alone: links to the others do not work in it. Choose them " +
+    "from the list of files, or download the folder and open index.html.";
+  document.querySelector("main > .wrap").prepend(words);
+}
+
 function addFilter(table) {
   const body = table.tBodies[0];
   const rows = [...body.rows];
