@@ -230,6 +230,23 @@ def test_names_sort_from_a_to_z_with_the_keyboard(open_page):
     assert names == sorted(names)
 
 
+def test_pairs_groups_and_contradictions_sort_too(open_page, site):
+    pair = "Most often together"
+    page = open_page("explore")
+    table = page.get_by_role("region", name=pair).locator("table")
+    head = table.locator("thead th", has_text="lift")
+    head.get_by_role("button").click()
+    cells = table.locator("tbody tr > :nth-child(5)")
+    lifts = [float(cell.get_attribute("data-value")) for cell in cells.all()]
+    assert len(lifts) > 2
+    assert lifts == sorted(lifts, reverse=True)
+    attribute = next(name for name in list_pages(site) if name.startswith("attribute-"))
+    for name, region in ((attribute, "Groups, "), ("evaluation", "Contradictions")):
+        regions = open_page(name).get_by_role("region", name=region)
+        for one in regions.all():
+            assert one.locator("thead th").first.get_by_role("button").count() == 1
+
+
 def test_tables_are_complete_without_script(open_page):
     page = open_page("evaluation", script=False)
     assert page.locator("#table-test tbody tr").count() == 10
