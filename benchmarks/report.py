@@ -5,7 +5,7 @@ and pictures. The stage runs as a program of its own. Then each page is opened i
 file several times, with nothing kept between: from the call until it has been painted, and its
 main thread's time. Run it while nothing else runs.
 
-    python -m benchmarks.report                    # minutes, most of them to draw the inputs
+    python -m benchmarks.report                    # two minutes, half of them to draw the inputs
     python -m benchmarks.report --site reports/site   # opens the pages that are there
 """
 

@@ -4,7 +4,7 @@ from typing import Any
 
 from stages.compare.differences import Difference, excludes_zero
 from stages.compare.published import read_published_by_attribute
-from stages.compare.ranking import ALL_PAIRS, Group, Ranking, find_able
+from stages.compare.ranking import Group, Ranking, compares_all
 
 #: A cell's colour is full from this on: points of difference; gains by the largest of the table.
 FULL_POINTS = 0.05
@@ -108,7 +108,7 @@ def build_pairs(group: Group, ranking: Ranking, numbers: dict[str, int]) -> dict
     Nor is there a table of fewer than three runs: the forest says what it would.
     """
     runs = [row.run for row in ranking.rows]
-    if len(find_able(group.runs, ranking.partition)) > ALL_PAIRS:
+    if not compares_all(group.runs, ranking.partition):
         return None
     rows: list[dict[str, Any]] = []
     for a in runs:

@@ -15,7 +15,7 @@ from stages.compare.heat import (
     describe_difference,
 )
 from stages.compare.published import is_official, read_published
-from stages.compare.ranking import ALL_PAIRS, Group, Ranking, Row, find_able
+from stages.compare.ranking import Group, Ranking, Row, compares_all
 from stages.compare.runs import Collected, Run
 from stages.compare.tables import Costs
 from stages.report.words import counted, listed, percent, points
@@ -165,7 +165,7 @@ def build_ranking(
         "gains": build_gains(ranking, numbers, official),
         "differences": build_differences(group, ranking, numbers),
         "pairs": build_pairs(group, ranking, numbers),
-        "is_base_only": len(find_able(group.runs, ranking.partition)) > ALL_PAIRS,
+        "is_base_only": not compares_all(group.runs, ranking.partition),
     }
 
 

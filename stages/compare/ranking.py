@@ -135,11 +135,12 @@ def rank_runs(runs: Sequence[Run], partition: str, drawn: Drawn) -> list[Ranking
 
 def compare_runs(runs: Sequence[Run], base: Run | None, partition: str, drawn: Drawn) -> list[Pair]:
     """Differences of runs with answers for a partition, each pair in both directions."""
-    able = find_able(runs, partition)
+    able = [run for run in runs if partition in run.answers]
+    is_all = compares_all(runs, partition)
     found = []
     for k, a in enumerate(able):
         for b in able[k + 1 :]:
-            if len(able) > ALL_PAIRS and base is not a and base is not b:
+            if not is_all and base is not a and base is not b:
                 continue
             for one, other in ((a, b), (b, a)):
                 difference = drawn.compare(one.answers[partition], other.answers[partition])
@@ -148,9 +149,9 @@ def compare_runs(runs: Sequence[Run], base: Run | None, partition: str, drawn: D
     return found
 
 
-def find_able(runs: Sequence[Run], partition: str) -> list[Run]:
-    """Runs whose answers for a partition are at hand."""
-    return [run for run in runs if partition in run.answers]
+def compares_all(runs: Sequence[Run], partition: str) -> bool:
+    """Whether all pairs of runs with answers for a partition are compared, or each and the base."""
+    return sum(partition in run.answers for run in runs) <= ALL_PAIRS
 
 
 def score_run(run: Run, partition: str, drawn: Drawn) -> Row:
