@@ -1,5 +1,6 @@
 """Raw probabilities of a trained model."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +45,7 @@ def predict(network: nn.Module, name: str, pixels: np.ndarray, batch_size: int) 
 
     On the GPU where there is one. No calibration.
     """
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # deterministic on a GPU too
     torch.use_deterministic_algorithms(True)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     network = network.to(device)

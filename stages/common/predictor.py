@@ -1,6 +1,5 @@
 """A trained model as MLflow calls it. Carried by the saved model, beside the networks' code."""
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,6 @@ class Predictor:
     """Pictures in, a table of probabilities out."""
 
     def __init__(self, folder: Path) -> None:
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # `predict` is deterministic
         self._network, self._model = load_model(folder)
 
     def predict(self, pixels: np.ndarray, params: Mapping[str, Any] | None = None) -> pd.DataFrame:
