@@ -50,8 +50,8 @@ def recipe(
         return
     chosen = list_recipes() if every else [load_recipe(name) for name in names or []]
     if queue and chosen:
-        for name in queue_recipes(chosen, settings or []):
-            typer.echo(f"queued {name}")
+        for name, state in queue_recipes(chosen, settings or []).items():
+            typer.echo(f"{state} {name}")
         typer.echo("`dvc queue start` works them off, `facet compare` compares them")
         return
     if len(chosen) != 1 or every or settings:
@@ -74,8 +74,8 @@ def search(
         for name, settings in plan_search(file).items():
             typer.echo(f"{name}  {'  '.join(settings)}")
         return
-    for name in queue_search(file):
-        typer.echo(f"queued {name}")
+    for name, state in queue_search(file).items():
+        typer.echo(f"{state} {name}")
     typer.echo("`dvc queue start` works them off, `facet compare` compares them")
 
 

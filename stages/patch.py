@@ -6,6 +6,7 @@ file looks like would depend on what it was before. Here it does not.
 
 import io
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -55,11 +56,12 @@ def patch_text(text: str, values: Mapping[Path, str]) -> str:
         values: Keys to a value on one line.
 
     Raises:
-        FacetError: a key is missing.
+        FacetError: a key is missing, or shares its line with another one.
     """
     nodes = load_nodes(text)
     lines = text.splitlines()
-    starts = [*sorted({line for _, line, _ in list_keys(nodes)}), len(lines)]
+    n_keys = Counter(line for _, line, _ in list_keys(nodes))
+    starts = [*sorted(n_keys), len(lines)]
     gone: set[int] = set()
     for path, value in values.items():
         node = nodes
@@ -68,6 +70,11 @@ def patch_text(text: str, values: Mapping[Path, str]) -> str:
         if not isinstance(node, Mapping) or path[-1] not in node:
             raise FacetError(f"{'.'.join(path)}: expected this key; it is missing")
         line = node.lc.key(path[-1])[0]  # type: ignore[attr-defined]
+        if n_keys[line] > 1:
+            raise FacetError(
+                f"{'.'.join(path)}: expected a line of its own; line {line + 1} holds "
+                f"{n_keys[line]} keys. Write `{{a: 1, b: 2}}` as one indented `a: 1` per line"
+            )
         following = next(start for start in starts if start > line)
         lines[line] = replace_value(lines[line], value)
         for k in range(line + 1, following):  # the rest of a value of several lines

@@ -1,10 +1,7 @@
 """Recipes: complete `prepare` and `train` sections under a name, put into params.yaml or queued."""
 
-import hashlib
 import itertools
 import re
-import subprocess
-import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +19,7 @@ from stages.common.params import (
     read_yaml,
 )
 from stages.patch import format_value, list_leaves, load_nodes, patch_text
+from stages.queueing import name_experiment, queue_experiments
 
 FOLDER = Path("recipes")
 PARAMS = Path("params.yaml")
@@ -136,8 +134,8 @@ def plain(value: Any) -> Any:
 
 def queue_recipes(
     recipes: Iterable[Recipe], extra: Sequence[str] = (), params: Path = PARAMS
-) -> list[str]:
-    """Queue a DVC experiment per recipe; returns their names.
+) -> dict[str, str]:
+    """Queue a DVC experiment per recipe; what became of each by name.
 
     Args:
         recipes: The recipes.
@@ -147,12 +145,11 @@ def queue_recipes(
     Raises:
         FacetError: DVC refuses.
     """
-    names = []
+    planned = {}
     for recipe in recipes:
         settings = [*list_settings(compare(recipe.values, params)), *extra]
-        names.append(name_experiment(recipe.name, settings))
-        queue_experiment(names[-1], settings)
-    return names
+        planned[name_experiment(recipe.name, settings, params)] = settings
+    return queue_experiments(planned)
 
 
 def list_settings(changes: Iterable[Change]) -> list[str]:
@@ -165,34 +162,3 @@ def quote(value: str) -> str:
     if value.startswith("[") or re.fullmatch(r"[\w.+/-]+", value):
         return value
     return "'" + value.strip("'\"").replace("'", "\\'") + "'"
-
-
-def name_experiment(title: str, settings: Sequence[str]) -> str:
-    """The title and a hash of commit and settings: the same experiment has the same name."""
-    head = run_command(["git", "rev-parse", "HEAD"])
-    digest = hashlib.sha256("\n".join([head, *sorted(settings)]).encode()).hexdigest()[:6]
-    return f"{title}-{digest}"
-
-
-def queue_experiment(name: str, settings: Sequence[str]) -> None:
-    """Queue one DVC experiment.
-
-    Raises:
-        FacetError: DVC refuses, in its own words.
-    """
-    options = [option for setting in settings for option in ("-S", setting)]
-    run_command([sys.executable, "-m", "dvc", "exp", "run", "--queue", "-n", name, *options])
-
-
-def run_command(command: Sequence[str]) -> str:
-    """What a command prints.
-
-    Raises:
-        FacetError: it failed; the last line of what it said.
-    """
-    done = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL)
-    if done.returncode:
-        said = (done.stderr.strip() or done.stdout.strip()).splitlines()
-        shown = " ".join(Path(word).name if k == 0 else word for k, word in enumerate(command[:6]))
-        raise FacetError(f"`{shown}`: {said[-1] if said else 'failed'}")
-    return done.stdout.strip()

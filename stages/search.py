@@ -20,6 +20,7 @@ from stages.common.errors import FacetError
 from stages.common.params import Section, explain_validation, load_params, read_yaml
 from stages.common.searches import register_search
 from stages.patch import format_value, list_leaves, load_nodes, patch_text
+from stages.queueing import name_experiment, queue_experiments
 from stages.recipes import (
     FOLDER,
     PARAMS,
@@ -27,8 +28,6 @@ from stages.recipes import (
     compare,
     list_settings,
     load_recipe,
-    name_experiment,
-    queue_experiment,
 )
 
 Values = Annotated[list[Any], Field(min_length=1)]
@@ -150,7 +149,7 @@ def plan_search(path: Path, folder: Path = FOLDER, params: Path = PARAMS) -> dic
             values[keys] = format_value(value)
         settings = [*list_settings(compare(values, params)), ONLY_VALID]
         try_values(path, number, values, params)
-        planned[name_experiment(f"{path.stem}-{number:03d}", settings)] = settings
+        planned[name_experiment(f"{path.stem}-{number:03d}", settings, params)] = settings
     return planned
 
 
@@ -162,7 +161,11 @@ def try_values(path: Path, number: int, values: Mapping[Keys, str], params: Path
     """
     with tempfile.TemporaryDirectory() as folder:
         trial = Path(folder) / params.name
-        trial.write_text(patch_text(params.read_text(encoding="utf-8"), values), encoding="utf-8")
+        try:
+            text = patch_text(params.read_text(encoding="utf-8"), values)
+        except FacetError as error:
+            raise FacetError(f"{params}: {error}") from None
+        trial.write_text(text, encoding="utf-8")
         try:
             load_params(trial)
         except FacetError as error:
@@ -170,8 +173,8 @@ def try_values(path: Path, number: int, values: Mapping[Keys, str], params: Path
             raise FacetError(f"{path}: experiment {number}: {reason}") from None
 
 
-def queue_search(path: Path, folder: Path = FOLDER, params: Path = PARAMS) -> list[str]:
-    """Queue all experiments of a search under one parent; returns their names.
+def queue_search(path: Path, folder: Path = FOLDER, params: Path = PARAMS) -> dict[str, str]:
+    """Queue all experiments of a search under one parent; what became of each by name.
 
     Raises:
         FacetError: as `plan_search`, or DVC refuses.
@@ -179,6 +182,4 @@ def queue_search(path: Path, folder: Path = FOLDER, params: Path = PARAMS) -> li
     planned = plan_search(path, folder, params)
     digest = hashlib.sha256(json.dumps(sorted(planned)).encode()).hexdigest()[:6]
     register_search(f"{path.stem}-{digest}", list(planned))
-    for name, settings in planned.items():
-        queue_experiment(name, settings)
-    return list(planned)
+    return queue_experiments(planned)

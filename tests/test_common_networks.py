@@ -70,7 +70,7 @@ def test_plain_cnns_have_the_parameters_of_their_descriptions() -> None:
     counts = {name: count_parameters(build_network(name, 40, 64, 80, 0.5, "none")) for name in CNNS}
     assert counts == {
         "uab_cnn": count_cnn((64, 128, 256, 512), 4 * 5, (1024, 512), True),
-        "comp3419_cnn": count_cnn((32, 64, 128), 8 * 10, (), False),
+        "comp3419_cnn": count_cnn((32, 64, 128), 8 * 10, (512,), False),
         "celebmodel_cnn": count_cnn((32, 64, 128, 256), 4 * 5, (512,), False),
     }
     wider = build_network("uab_cnn", 40, 64, 64, 0.5, "none", channels=(64, 256, 512, 512))
@@ -79,7 +79,8 @@ def test_plain_cnns_have_the_parameters_of_their_descriptions() -> None:
 
 def test_comp3419_at_128_pixels_by_hand() -> None:
     network = build_network("comp3419_cnn", 40, 128, 128, 0.0, "none")
-    assert count_parameters(network) == 896 + 18_496 + 73_856 + (16 * 16 * 128 + 1) * 40
+    hidden, last = (16 * 16 * 128 + 1) * 512, (512 + 1) * 40
+    assert count_parameters(network) == 896 + 18_496 + 73_856 + hidden + last == 16_891_496
 
 
 def test_devarashs_has_the_parameters_of_its_parts() -> None:

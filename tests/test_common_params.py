@@ -174,6 +174,11 @@ TRAIN = load_params(SHIPPED).train
             id="label 0 without a loss",
         ),
         pytest.param(
+            {"schedule": "cyclic", "warmup_epochs": 0.0},
+            "train.warmup_epochs: expected above 0, as train.schedule is cyclic",
+            id="a cycle without a length",
+        ),
+        pytest.param(
             {"optimizer": "sgd", "momentum": 0.0, "nesterov": True},
             "train.nesterov: expected false",
             id="nesterov without momentum",

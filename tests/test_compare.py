@@ -9,6 +9,7 @@ import subprocess
 import sys
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -442,6 +443,34 @@ def test_the_base_may_be_chosen(tmp_path, monkeypatch) -> None:
         assert set(table["base"]) == {base or "two"}
     with pytest.raises(FacetError, match="--base: expected one of one, two; got 'three'"):
         compare_runs([], "three", Path("out"))
+
+
+def test_the_base_is_the_best_run_whose_answers_are_there(tmp_path, monkeypatch) -> None:
+    scene = make_scene(tmp_path, monkeypatch)
+    scene.add("one", 0.8)
+    scene.add("two", 1.2)
+    scene.add("lost", 1.5, is_cached=False)
+    compare_runs([], None, Path("out"))
+    table = read(Path("out"), "per_attribute").dropna(subset=["difference"])
+    assert set(table["run"]) == {"one"}
+    assert set(table["base"]) == {"two"}
+
+
+def test_a_run_whose_files_are_damaged_is_left_out(tmp_path, monkeypatch) -> None:
+    scene = make_scene(tmp_path, monkeypatch)
+    scene.add("fine", 0.8)
+    scene.add("torn", 1.2)
+
+    def fail(folder: Path, *_: Any) -> None:
+        if "torn" in _[0]:
+            raise FacetError("dvc.lock: expected YAML")
+        return read_results(folder, *_)
+
+    read_results = results.read_results
+    monkeypatch.setattr(results, "read_results", fail)
+    found = collect_runs(scene.folder)
+    assert [run.name for run in found.runs] == ["fine"]
+    assert ("torn", "its files cannot be read: dvc.lock: expected YAML") in found.left_out
 
 
 def test_many_runs_are_compared_with_the_base_only_and_the_page_says_so(

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-import stages.recipes as recipes
+import stages.queueing as queueing
 from stages.cli import app
 from stages.common.errors import FacetError
 from stages.common.params import load_params, read_yaml
@@ -170,7 +170,7 @@ def test_settings_are_what_differs_in_the_grammar_of_dvc(
         called.append(list(command))
         return "abc"
 
-    monkeypatch.setattr(recipes, "run_command", remember)
+    monkeypatch.setattr(queueing, "run_command", remember)
     result = CliRunner().invoke(app, ["recipe", "--all", "--queue", "-S", "train.n_epochs=1"])
     assert result.exit_code == 0, result.output
     queued = [command for command in called if "--queue" in command]
@@ -210,6 +210,22 @@ def test_quotes(value: str, quoted: str) -> None:
 )
 def test_values_are_replaced_and_comments_stay(text: str, value: str, expected: str) -> None:
     assert patch_text(text, {("a",): value}) == expected
+
+
+def test_several_keys_on_a_line_are_refused_by_name(place: Path) -> None:
+    path = place / "params.yaml"
+    text = path.read_text()
+    start = text.index("  subset:")
+    end = text.index("  resplit:")
+    text = text[:start] + "  subset: {train: null, valid: null, test: null}\n" + text[end:]
+    path.write_text(text)
+    with pytest.raises(FacetError) as caught:
+        apply_recipe(load_recipe("slow"))
+    line = text[:start].count("\n") + 1
+    assert str(caught.value).startswith(
+        f"params.yaml: prepare.subset.train: expected a line of its own; line {line} holds 4 keys"
+    )
+    assert path.read_text() == text
 
 
 def test_values_keep_the_way_they_are_written() -> None:

@@ -6,10 +6,12 @@ import pytest
 from test_recipes import place  # noqa: F401  a fixture
 from typer.testing import CliRunner
 
-import stages.search as searching
+import stages.queueing as queueing
 from stages.cli import app
 from stages.common.errors import FacetError
+from stages.common.results import Experiment
 from stages.common.searches import find_search, register_search
+from stages.queueing import Task
 from stages.search import plan_search, queue_search
 
 GRID = """recipe: small
@@ -38,7 +40,7 @@ experiments:
 @pytest.fixture
 def searched(place: Path, monkeypatch: pytest.MonkeyPatch) -> Path:  # noqa: F811
     """A folder to search in, with a git that always answers the same."""
-    monkeypatch.setattr("stages.recipes.run_command", lambda command: "0123456")
+    monkeypatch.setattr("stages.queueing.run_command", lambda command: "0123456")
     monkeypatch.setenv("DVC_ROOT", str(place))
     return place
 
@@ -118,7 +120,7 @@ def test_a_wrong_search_is_refused_before_anything_is_queued(
     searched: Path, monkeypatch: pytest.MonkeyPatch, text: str, expected: str
 ) -> None:
     queued: list[str] = []
-    monkeypatch.setattr(searching, "queue_experiment", lambda name, settings: queued.append(name))
+    monkeypatch.setattr(queueing, "queue_experiment", lambda name, settings: queued.append(name))
     with pytest.raises(FacetError, match=expected):
         queue_search(write(searched, text))
     assert queued == []
@@ -127,9 +129,11 @@ def test_a_wrong_search_is_refused_before_anything_is_queued(
 
 def test_experiments_find_their_search(searched: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     queued: list[str] = []
-    monkeypatch.setattr(searching, "queue_experiment", lambda name, settings: queued.append(name))
-    names = queue_search(write(searched, GRID, "grid.yaml"))
+    monkeypatch.setattr(queueing, "queue_experiment", lambda name, settings: queued.append(name))
+    told = queue_search(write(searched, GRID, "grid.yaml"))
+    names = list(told)
     assert queued == names
+    assert set(told.values()) == {"queued"}
     title = find_search(names[3])
     assert title is not None
     assert title.startswith("grid-")
@@ -137,6 +141,37 @@ def test_experiments_find_their_search(searched: Path, monkeypatch: pytest.Monke
     assert find_search(None) is None
     register_search("other", ["by-hand"])
     assert find_search("by-hand") == "other"
+    (searched / ".facet" / "searches" / "a.json").write_text('["by-h')  # as an older Facet left it
+    assert find_search("by-hand") == "other"
+
+
+def test_what_is_there_is_not_queued_again(searched: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    queued: list[str] = []
+    monkeypatch.setattr(queueing, "queue_experiment", lambda name, settings: queued.append(name))
+    path = write(searched, GRID, "grid.yaml")
+    names = list(queue_search(path))
+    known = [
+        Experiment(names[0], "c0ffee", "0123456"),
+        Experiment(names[1], "c0ffee", "7654321"),  # of another commit: DVC takes it again
+    ]
+    monkeypatch.setattr(queueing, "list_experiments", lambda root: known)
+    tasks = [Task("1", names[2], "Queued"), Task("2", names[3], "Failed")]
+    monkeypatch.setattr(queueing, "list_queue", lambda root: tasks)
+    queued.clear()
+    told = queue_search(path)
+    assert list(told) == names
+    assert told[names[0]] == "already finished"
+    assert told[names[2]] == "already queued"
+    assert queued == [names[1], *names[3:]]
+
+
+def test_another_params_yaml_makes_other_experiments(searched: Path) -> None:
+    path = write(searched, GRID, "grid.yaml")
+    first = plan_search(path)
+    params = searched / "params.yaml"
+    params.write_text(params.read_text() + "# in another hand\n")
+    second = plan_search(path)
+    assert not first.keys() & second.keys()
 
 
 def test_a_dry_search_says_what_would_be_queued(searched: Path) -> None:

@@ -15,7 +15,7 @@ from stages.common.networks import build_network, read_weights
 from stages.common.params import TrainParams, load_params
 from stages.common.shards import read_partition
 from stages.train.checkpoint import Checkpoint, training_key
-from stages.train.feed import Batch, Feed
+from stages.train.feed import Batch, Feed, Held
 from stages.train.run import run
 from tests.official_files import draw_pixels, folder_bytes
 from tests.shard_fabric import write_shards
@@ -267,6 +267,33 @@ def test_other_parameters_never_resume(prepare: Path, tmp_path: Path) -> None:
                 assert stranger.load() is None
     with Checkpoint(first) as later:
         assert later.load() is None  # deleted on success
+
+
+def test_a_file_of_weights_counts_by_its_content(tmp_path: Path) -> None:
+    path = tmp_path / "start.safetensors"
+    keys = []
+    for content in (b"a", b"b", b"a"):
+        path.write_bytes(content)
+        keys.append(training_key(make_params(weights=str(path)), "0" * 64))
+    assert keys[0] == keys[2] != keys[1]
+
+
+def test_without_known_labels_in_valid_training_neither_stops_nor_slows_down(
+    prepare: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    init = Held.__init__
+
+    def hide(self: Held, *arguments: Any) -> None:
+        init(self, *arguments)
+        self.mask = torch.zeros_like(self.mask)
+
+    monkeypatch.setattr(Held, "__init__", hide)
+    params = {"n_epochs": 6, "patience": 2, "patience_on": "loss", "ema_decay": 0.0}
+    train(prepare, tmp_path, make_params(**params, schedule="plateau", plateau_patience=1, lr=1e-4))
+    rows = (tmp_path / "reports" / "history.csv").read_text().splitlines()[1:]
+    assert len(rows) == 6
+    assert {row.split(",")[1] for row in rows} == {"0.0001"}  # the training's loss falls
+    assert {row.split(",")[3] for row in rows} == {""}
 
 
 def test_a_damaged_checkpoint_counts_as_none(tmp_path: Path) -> None:

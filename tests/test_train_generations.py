@@ -8,14 +8,17 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from rich.progress import Progress
 from torch import nn
 
 from stages.common.inference import load_model, predict
+from stages.common.progress import make_progress
 from stages.common.shards import read_partition
-from stages.train import generations
+from stages.train import generations, loop
 from stages.train.feed import Batch, Feed
-from stages.train.generations import answer
+from stages.train.generations import answer, fit_generations
 from stages.train.launch import make_fabric
+from stages.train.loop import Epoch, Fitted
 from tests.test_train import Killed, make_params, own_root, prepare, train  # noqa: F401
 from tests.train_fabric import draw_pictures, make_feed
 from tests.train_fabric import make_params as make_feed_params
@@ -84,6 +87,58 @@ def test_the_second_generation_learns_from_the_first(
     assert len(second["generations"]) == 2
     assert second["generations"][1]["valid_accuracy"] == second["valid_accuracy"]
     assert second["n_epochs_run"] == 3
+
+
+class Second:
+    """Fabric as the second of two processes sees it."""
+
+    def __init__(self, fabric: Any, told: torch.Tensor) -> None:
+        self._fabric, self._told = fabric, told
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._fabric, name)
+
+    is_global_zero = False
+
+    def broadcast(self, value: Any) -> Any:
+        return self._told if value is None else value
+
+
+def test_every_process_learns_what_the_first_one_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Batch norms of the others have statistics of their own, which no checkpoint keeps."""
+    told = torch.full((8, 2), 0.75)
+    params = make_feed_params(generations=2)
+    feed = make_feed(np.zeros((8, 4, 4, 3), np.uint8), params)
+    learned: list[torch.Tensor] = []
+    monkeypatch.setattr(feed, "learn", learned.append)
+    fitted = Fitted({}, 1, [Epoch(1, 0.1, 0.5, 0.5, 0.9, 1.0)])
+    monkeypatch.setattr(generations, "fit", lambda *_: fitted)
+    fabric: Any = Second(make_fabric(params), told)
+    held: Any = None
+    fit_generations(fabric, Sides, feed, held, params, None, None, None, lambda *_: None)
+    assert len(learned) == 1
+    assert learned[0] is told
+
+
+def test_whoever_watches_is_told_the_generation(
+    prepare: Path,  # noqa: F811
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    bars: list[Progress] = []
+
+    def remember(is_shown: bool) -> Progress:
+        bars.append(make_progress(is_shown))
+        return bars[-1]
+
+    monkeypatch.setattr(loop, "make_progress", remember)
+    with caplog.at_level("INFO", "stages"):
+        train(prepare, tmp_path, make_params(n_epochs=2, generations=2))
+    said = [line.partition(":")[2].partition(":")[0] for line in caplog.messages if "loss" in line]
+    assert said == [f" generation {g}/2, epoch {e}/2" for g in (1, 2) for e in (1, 2)]
+    tasks = [bar.tasks[0] for bar in bars]
+    assert [(task.completed, task.total) for task in tasks] == [(12, 24), (24, 24)]
 
 
 @pytest.mark.parametrize(("generation", "epoch"), [(1, 3), (2, 1), (2, 3)])

@@ -17,7 +17,7 @@ import stages.train.run as training
 from stages.common.errors import FacetError
 from stages.patch import patch_text
 from stages.train import checkpoint as checkpoints
-from stages.train import loop
+from stages.train import generations, loop
 from tests.official_files import folder_bytes
 from tests.test_train import Killed, make_params, own_root, prepare, train  # noqa: F401  fixtures
 
@@ -167,7 +167,39 @@ def test_a_loss_that_is_not_finite_keeps_the_last_good_checkpoint(
     assert not (tmp_path / "train").exists()
 
 
-@pytest.mark.parametrize(
+@pytest.mark.parametrize("n_epochs", [1, 2])
+def test_weights_that_the_last_step_ruins_are_neither_kept_nor_published(
+    prepare: Path,  # noqa: F811
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    n_epochs: int,
+) -> None:
+    """Each step's loss is taken before the step: that of the last one tells nothing of it."""
+    step, n_steps = torch.optim.AdamW.step, 6 * n_epochs
+    taken: list[int] = []
+
+    def spoil(self: torch.optim.AdamW, *arguments: Any, **named: Any) -> Any:
+        told = step(self, *arguments, **named)
+        taken.append(1)
+        if len(taken) == n_steps:
+            with torch.no_grad():
+                self.param_groups[0]["params"][0].mul_(float("nan"))
+        return told
+
+    monkeypatch.setattr(torch.optim.AdamW, "step", spoil)
+    with pytest.raises(FacetError) as caught:
+        train(prepare, tmp_path, make_params(n_epochs=n_epochs, optimizer="adamw"))
+    kept = "epoch 1" if n_epochs == 2 else "no epoch"
+    words = f"expected a finite loss in epoch {n_epochs}; got weights that are not"
+    assert words in str(caught.value)
+    assert str(caught.value).endswith(f"the checkpoint keeps {kept}")
+    assert len(taken) == n_steps
+    if n_epochs == 2:
+        assert all(value.isfinite().all() for value in find_state(tmp_path)["network"].values())
+    assert not (tmp_path / "train").exists()
+
+
+OUT_OF_MEMORY = pytest.mark.parametrize(
     "error",
     [
         pytest.param(torch.OutOfMemoryError("CUDA out of memory. Tried to"), id="GPU"),
@@ -181,6 +213,9 @@ def test_a_loss_that_is_not_finite_keeps_the_last_good_checkpoint(
         ),
     ],
 )
+
+
+@OUT_OF_MEMORY
 def test_too_large_a_batch_is_named(
     prepare: Path,  # noqa: F811
     tmp_path: Path,
@@ -198,6 +233,25 @@ def test_too_large_a_batch_is_named(
     )
     assert "train.accumulate 2" in str(caught.value)
     assert caught.value.__suppress_context__  # one line for the user
+
+
+@OUT_OF_MEMORY
+@pytest.mark.parametrize("place", [(loop, "normalise"), (generations, "normalise")])
+def test_too_little_memory_for_answers_is_explained(
+    prepare: Path,  # noqa: F811
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    error: RuntimeError,
+    place: tuple[Any, str],
+) -> None:
+    """In validation, and where a generation answers for the next."""
+
+    def fail(*_: Any) -> None:
+        raise error
+
+    monkeypatch.setattr(*place, fail)
+    with pytest.raises(FacetError, match=r"64 images at a time .* got uab_cnn\. Smaller pictures"):
+        train(prepare, tmp_path, make_params(n_epochs=1, generations=2))
 
 
 def test_the_allocators_own_words_are_known() -> None:

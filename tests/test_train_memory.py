@@ -5,7 +5,7 @@ import torch
 
 from stages.common.errors import FacetError
 from stages.train import memory
-from stages.train.memory import choose_memory, total_memory
+from stages.train.memory import agree_memory, choose_memory, total_memory
 
 GB = 10**9
 
@@ -37,6 +37,30 @@ def test_pixels_go_where_they_fit(
     machine: None, wanted: Any, n_gb: int, device: str, expected: str
 ) -> None:
     assert choose_memory(wanted, n_gb * GB, torch.device(device)) == expected
+
+
+@pytest.mark.parametrize(("n_local", "expected"), [(1, "host"), (2, "host"), (4, "stream")])
+def test_processes_share_the_memory_of_a_machine(
+    machine: None, n_local: int, expected: str
+) -> None:
+    assert choose_memory("auto", 3 * GB, torch.device("cpu"), n_local) == expected
+
+
+@pytest.mark.parametrize(
+    ("others", "chosen", "expected"),
+    [((0, 0), "device", "device"), ((0, 2), "device", "stream"), ((1, 2), "host", "stream")],
+)
+def test_all_processes_do_as_the_most_sparing(
+    others: tuple[int, ...], chosen: Any, expected: str
+) -> None:
+    class Fabric:
+        device = torch.device("cpu")
+
+        def all_gather(self, value: torch.Tensor) -> torch.Tensor:
+            return torch.stack([value, *(torch.tensor(other) for other in others)])
+
+    fabric: Any = Fabric()
+    assert agree_memory(chosen, fabric) == expected
 
 
 @pytest.mark.parametrize(

@@ -167,8 +167,10 @@ def test_the_traced_schedule_is_what_the_optimiser_gets(schedule: str, layer_dec
     assert table == pytest.approx(table[:, :1] * np.array(shares), rel=1e-9)
 
 
-@pytest.mark.parametrize("warmup", [0.0, 0.2, 0.5, 0.99])
-@pytest.mark.parametrize("schedule", SCHEDULES)
+@pytest.mark.parametrize(
+    ("schedule", "warmup"),
+    [one for one in product(SCHEDULES, (0.0, 0.2, 0.5, 0.99)) if one != ("cyclic", 0.0)],
+)
 def test_few_steps_are_enough(schedule: str, warmup: float) -> None:
     params = make_params(schedule=schedule, n_epochs=1, warmup_epochs=warmup)
     for n_steps in range(1, 9):

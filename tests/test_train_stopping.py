@@ -54,6 +54,15 @@ def test_training_stops_when_it_gets_no_better(
     assert last_epoch(accuracies, losses, **changes) == expected
 
 
+def test_a_more_accurate_epoch_sets_the_loss_to_fall_below() -> None:
+    # kkaryl's published epochs 25, 36, 44 and 51; it ran 61.
+    accuracies = [*RISING[:36], *[0.5] * 25]
+    losses = [0.006200] * 61
+    losses[24], losses[35], losses[43], losses[50] = 0.0061215, 0.0061405, 0.0061255, 0.0061024
+    changes = {"patience": 10, "patience_on": "either", "patience_from_epoch": 31}
+    assert last_epoch(accuracies, losses, **changes) == 61
+
+
 def test_the_best_of_all_epochs_counts_not_the_one_before() -> None:
     swings = [0.9, 0.5, 0.6, 0.7, 0.8, 0.85]
     assert last_epoch(swings, STILL[:6], patience=4) == 5

@@ -100,7 +100,7 @@ def asymmetric_terms(
     positive, negative = bce_terms(logits)
     log_rest = -negative  # log(1 - q)
     if margin:
-        log_rest = torch.logaddexp(log_rest, logits.new_tensor(log(margin))).clamp(max=0.0)
+        log_rest = torch.logaddexp(log_rest, logits.new_full((), log(margin))).clamp(max=0.0)
     shifted = -torch.expm1(log_rest)
     # A power of 0 has an infinite gradient below 1; so small a probability costs nothing anyway.
     focus = shifted.clamp(min=1e-12) ** gamma_negative

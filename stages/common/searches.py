@@ -6,7 +6,11 @@ rather than a tag, because queued experiments run in a worker that knows their n
 
 import json
 from collections.abc import Sequence
+from contextlib import suppress
 
+from filelock import FileLock
+
+from stages.common.files import write_text
 from stages.common.store import TAG_SEARCH, Store, state_folder
 
 
@@ -14,7 +18,7 @@ def register_search(title: str, names: Sequence[str]) -> None:
     """Remember the experiments of a search, under a name that says what they are."""
     folder = state_folder() / "searches"
     folder.mkdir(exist_ok=True)
-    (folder / f"{title}.json").write_text(json.dumps(list(names)), encoding="utf-8")
+    write_text(folder / f"{title}.json", json.dumps(list(names)))
 
 
 def find_search(experiment: str | None) -> str | None:
@@ -22,8 +26,9 @@ def find_search(experiment: str | None) -> str | None:
     if not experiment:
         return None
     for path in sorted((state_folder() / "searches").glob("*.json")):
-        if experiment in json.loads(path.read_text(encoding="utf-8")):
-            return path.stem
+        with suppress(ValueError):  # a damaged file names no experiment
+            if experiment in json.loads(path.read_text(encoding="utf-8")):
+                return path.stem
     return None
 
 
@@ -32,11 +37,12 @@ def parent_tags(store: Store, experiment: str | None) -> dict[str, str]:
     title = find_search(experiment)
     if title is None:
         return {}
-    runs = store.find_runs(**{TAG_SEARCH.replace(".", "__"): title})
-    parents = [run for run in runs if "mlflow.parentRunId" not in run.data.tags]
-    if parents:
-        parent = parents[-1].info.run_id
-    else:
-        parent = store.create_run(title, {}, {TAG_SEARCH: title})
-        store.client.set_terminated(parent, "FINISHED")
+    with FileLock(state_folder() / "searches.lock"):  # of two trainings one comes first
+        runs = store.find_runs(**{TAG_SEARCH.replace(".", "__"): title})
+        parents = [run for run in runs if "mlflow.parentRunId" not in run.data.tags]
+        if parents:
+            parent = parents[-1].info.run_id
+        else:
+            parent = store.create_run(title, {}, {TAG_SEARCH: title})
+            store.client.set_terminated(parent, "FINISHED")
     return {"mlflow.parentRunId": parent}

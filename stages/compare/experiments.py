@@ -1,13 +1,13 @@
 """Which results there are: DVC's experiments, its queue, and commits by name."""
 
 import subprocess
-import sys
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
 from stages.common.errors import FacetError
 from stages.common.results import Experiment, list_experiments
+from stages.queueing import list_queue
 
 WORKSPACE = "workspace"
 
@@ -54,17 +54,9 @@ def find_commit(root: Path, name: str) -> str | None:
 
 def list_unfinished(root: Path) -> list[tuple[str, str]]:
     """Experiments of DVC's queue that have no result, with the reason."""
-    command = [sys.executable, "-m", "dvc", "queue", "status"]
-    done = subprocess.run(command, cwd=root, capture_output=True, text=True)
     reasons = {
         "Failed": "its experiment failed; `dvc queue logs {}` says why",
         "Queued": "it is queued; `dvc queue start` works the queue off",
         "Running": "it is running",
     }
-    found = []
-    for line in done.stdout.splitlines():
-        words = line.split()
-        if len(words) > 2 and words[-1] in reasons:
-            task, name = words[0], words[1]
-            found.append((name, reasons[words[-1]].format(task)))
-    return found
+    return [(one.name, reasons[one.state].format(one.task)) for one in list_queue(root)]

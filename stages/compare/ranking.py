@@ -102,13 +102,21 @@ def group_runs(
         for partition in iter_partitions(mine):
             rankings += rank_runs(mine, partition, drawn[partition])
         chosen = next((run for run in mine if run.name == base), None)
-        reference = chosen or (rankings[0].rows[0].run if rankings else None)
+        reference = chosen or find_reference(rankings)
         for partition in iter_partitions(mine):
             pairs += compare_runs(mine, reference, partition, drawn[partition])
         # Of several digests' manifests one may be missing in the cache.
         data = next((run.data for run in mine if run.data.extent is not None), mine[0].data)
         groups.append(Group(data, mine, rankings, reference, chosen is not None, pairs))
     return groups
+
+
+def find_reference(rankings: Sequence[Ranking]) -> Run | None:
+    """The best run of the first ranking whose answers are there to be compared, else the best."""
+    if not rankings:
+        return None
+    runs = [row.run for row in rankings[0].rows]
+    return next((run for run in runs if rankings[0].partition in run.answers), runs[0])
 
 
 def rank_runs(runs: Sequence[Run], partition: str, drawn: Drawn) -> list[Ranking]:

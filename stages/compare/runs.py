@@ -86,8 +86,11 @@ def collect_runs(root: Path, names: Sequence[str] = ()) -> Collected:
         done = {experiment.name for experiment in experiments}
         collected.left_out.extend(one for one in list_unfinished(root) if one[0] not in done)
     for experiment in experiments:
-        with unpack_experiment(root, experiment, link=True) as results:
-            add_run(collected, root, results, experiment)
+        try:
+            with unpack_experiment(root, experiment, link=True) as results:
+                add_run(collected, root, results, experiment)
+        except (FacetError, KeyError, OSError, ValueError) as error:
+            collected.left_out.append((experiment.name, f"its files cannot be read: {error}"))
     if not names or WORKSPACE in names:
         add_workspace(collected, root, is_named=WORKSPACE in names)
     return collected
@@ -96,16 +99,16 @@ def collect_runs(root: Path, names: Sequence[str] = ()) -> Collected:
 def add_run(
     collected: Collected, root: Path, results: Results | None, experiment: Experiment
 ) -> None:
-    """Add a run, or the reason why there is none."""
+    """Add a run, or the reason why there is none.
+
+    Raises:
+        FacetError, KeyError, OSError or ValueError: its files cannot be read.
+    """
     if results is None:
         reason = "it holds no finished training (reports/train/summary.json)"
         collected.left_out.append((experiment.name, reason))
         return
-    try:
-        run = read_run(root, results, experiment.name, experiment.commit, experiment.baseline)
-    except (FacetError, KeyError, OSError, ValueError) as error:
-        collected.left_out.append((experiment.name, f"its files cannot be read: {error}"))
-        return
+    run = read_run(root, results, experiment.name, experiment.commit, experiment.baseline)
     collected.runs.append(run)
 
 

@@ -11,17 +11,31 @@ from typing import Any, Self
 import torch
 from filelock import FileLock, Timeout
 
-from stages.common.params import TrainParams, project_root
+from stages.common.files import hash_file
+from stages.common.params import NAMED_WEIGHTS, TrainParams, project_root, resolve_path
 
 log = logging.getLogger(__name__)
 
 #: The code that decides what a step computes; a change of it makes a checkpoint stale.
-CODE = ("train/*.py", "common/networks/*.py", "common/losses.py", "common/shards.py")
+CODE = (
+    "train/*.py",
+    "common/networks/*.py",
+    "common/losses.py",
+    "common/metrics.py",
+    "common/mirror.py",
+    "common/shards.py",
+)
 
 
 def training_key(params: TrainParams, prepare_sha256: str) -> str:
-    """Hash of parameters and data, by which a training is known in MLflow (64 hex digits)."""
-    text = json.dumps([params.model_dump(mode="json"), prepare_sha256], sort_keys=True)
+    """Hash of parameters and data, by which a training is known in MLflow (64 hex digits).
+
+    A file of `train.weights` counts by its content.
+    """
+    facts = [params.model_dump(mode="json"), prepare_sha256]
+    if params.weights not in NAMED_WEIGHTS:
+        facts.append(hash_file(resolve_path(params.weights)))
+    text = json.dumps(facts, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
 
 

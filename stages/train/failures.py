@@ -1,5 +1,8 @@
 """What the failures of a step mean to whoever started the training."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 
 from stages.common.errors import FacetError
@@ -14,7 +17,7 @@ def explain_step(error: RuntimeError, batch_size: int, params: TrainParams) -> E
         batch_size: Images of a batch, all processes together.
         params: The whole section.
     """
-    if isinstance(error, torch.OutOfMemoryError) or "allocate memory" in str(error):
+    if is_memory(error):
         return FacetError(
             f"train.batch_size: expected a batch that fits into memory; got {batch_size}. Half of "
             f"it with train.accumulate {2 * params.accumulate} takes the same steps"
@@ -27,3 +30,26 @@ def explain_step(error: RuntimeError, batch_size: int, params: TrainParams) -> E
             "false"
         )
     return error
+
+
+@contextmanager
+def explain_answers(params: TrainParams, n_images: int) -> Iterator[None]:
+    """Around answers to `n_images` at a time: too little memory for them, in the user's terms.
+
+    Raises:
+        FacetError: memory does not hold them.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        if not is_memory(error):
+            raise
+        raise FacetError(
+            f"train.network: expected one that answers {n_images} images at a time within memory; "
+            f"got {params.network}. Smaller pictures (prepare.height_px, width_px) take less"
+        ) from None
+
+
+def is_memory(error: RuntimeError) -> bool:
+    """Whether it says that memory, a GPU's or the machine's, is used up."""
+    return isinstance(error, torch.OutOfMemoryError) or "allocate memory" in str(error)

@@ -19,6 +19,7 @@ from stages.common.mirror import Mirrored
 from stages.common.networks import normalise
 from stages.common.params import TrainParams
 from stages.train.checkpoint import Checkpoint
+from stages.train.failures import explain_answers
 from stages.train.feed import Feed, Held
 from stages.train.loop import VALID_BATCH, Epoch, Fitted, fit
 
@@ -83,12 +84,16 @@ def fit_generations(
             None if checkpoint is None else save,
             state,
             partial(on_epoch, generation),
+            generation,
         )
         state = None
         best.append((fitted.best_epoch, fitted.history[fitted.best_epoch - 1].valid_accuracy))
         if generation < params.generations:
             network.load_state_dict(fitted.weights)
-            targets = answer(network, feed, params, fabric)
+            # The first process's answers for all: the others' batch norms have statistics of their
+            # own, which no checkpoint keeps.
+            first_answers = answer(network, feed, params, fabric) if fabric.is_global_zero else None
+            targets = fabric.broadcast(first_answers)
     return Descent(network, fitted, best)
 
 
@@ -100,8 +105,9 @@ def answer(network: nn.Module, feed: Feed, params: TrainParams, fabric: Fabric) 
     """
     teacher = (Mirrored(network) if params.augment.flip else network).eval()
     parts = []
-    for rows in np.array_split(np.arange(feed.n_images), -(-feed.n_images // VALID_BATCH)):
-        pictures = normalise(feed.read(rows), params.network)
-        with fabric.autocast():
+    n_parts = -(-feed.n_images // VALID_BATCH)
+    with explain_answers(params, VALID_BATCH), fabric.autocast():
+        for rows in np.array_split(np.arange(feed.n_images), n_parts):
+            pictures = normalise(feed.read(rows), params.network)
             parts.append(teacher(pictures).float().sigmoid().cpu())
     return torch.cat(parts)

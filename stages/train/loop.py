@@ -24,7 +24,7 @@ from stages.common.networks import normalise
 from stages.common.params import TrainParams
 from stages.common.progress import make_progress
 from stages.train.averaging import WeightAverage
-from stages.train.failures import explain_step
+from stages.train.failures import explain_answers, explain_step
 from stages.train.feed import Batch, Feed, Held
 from stages.train.layers import set_training
 from stages.train.optim import build_optimizer, build_schedule, judge_epoch
@@ -72,6 +72,7 @@ def fit(
     save: Callable[[dict[str, Any]], None] | None,
     state: dict[str, Any] | None,
     on_epoch: Callable[[Epoch], None],
+    generation: int = 1,
 ) -> Fitted:
     """Train and return the weights of the epoch with the best mean accuracy on valid.
 
@@ -94,10 +95,11 @@ def fit(
         save: Keeps what a checkpoint shall hold, after each epoch; None = nothing is kept.
         state: What a checkpoint held, in every process; None to start anew.
         on_epoch: Called by the first process after each epoch.
+        generation: Which of `generations` this is, from 1, for whoever watches.
 
     Raises:
-        FacetError: the loss is not finite, memory does not hold a batch, or torch cannot compile
-            the network.
+        FacetError: loss or weights are not finite, memory does not hold a batch, or torch cannot
+            compile the network.
     """
     n_steps = feed.n_steps // params.accumulate
     if n_steps == 0:
@@ -127,8 +129,11 @@ def fit(
         log.info("train: resuming after epoch %d", len(history))
 
     with make_progress(fabric.is_global_zero) as progress:
-        task = progress.add_task("train", total=params.n_epochs * n_steps, note="")
-        progress.advance(task, len(history) * n_steps)
+        n_before = (generation - 1) * params.n_epochs
+        n_total = params.generations * params.n_epochs
+        task = progress.add_task("train", total=n_total * n_steps, note="")
+        progress.advance(task, (n_before + len(history)) * n_steps)
+        title = f"generation {generation}/{params.generations}, " if params.generations > 1 else ""
         for epoch in range(len(history) + 1, params.n_epochs + 1):
             if should_stop(history, params):
                 log.info("train: no better epoch in %d, stopping early", params.patience)
@@ -165,7 +170,7 @@ def fit(
                     progress.update(
                         task,
                         advance=1,
-                        description=f"epoch {epoch}/{params.n_epochs}",
+                        description=f"{title}epoch {epoch}/{params.n_epochs}",
                         note=describe_state(rate, history, best_epoch),
                     )
             except RuntimeError as error:
@@ -175,11 +180,13 @@ def fit(
                 raise explained from None
             n_batches = n_steps * params.accumulate
             train_loss = average_over(fabric, total).item() / n_batches
-            if not math.isfinite(train_loss):
+            # The loss of an epoch's last step is taken before the step, which may ruin the weights.
+            if not (math.isfinite(train_loss) and is_finite(network)):
                 kept = f"epoch {len(history)}" if history else "no epoch"
+                got = "weights that are not" if math.isfinite(train_loss) else f"{train_loss}"
                 raise FacetError(
-                    f"train.lr: expected a finite loss in epoch {epoch}; got {train_loss}. Try a "
-                    f"lower rate than {params.lr:g}; the checkpoint keeps {kept}"
+                    f"train.lr: expected a finite loss in epoch {epoch}; got {got}. Try a lower "
+                    f"rate than {params.lr:g}; the checkpoint keeps {kept}"
                 )
             rate = n_batches * feed.batch_size / (time.perf_counter() - start)
             averaged = average.applied(network) if average is not None else nullcontext()
@@ -209,9 +216,10 @@ def fit(
             if fabric.is_global_zero:
                 on_epoch(history[-1])
             log.info(
-                "train: epoch %d/%d: loss %.4f, valid loss %.4f, valid accuracy %.4f (best: epoch "
-                "%d), %.0f images/s",
-                *(epoch, params.n_epochs, train_loss, valid_loss, valid_accuracy, best_epoch, rate),
+                "train: %sepoch %d/%d: loss %.4f, valid loss %.4f, valid accuracy %.4f (best: "
+                "epoch %d), %.0f images/s",
+                *(title, epoch, params.n_epochs, train_loss, valid_loss, valid_accuracy),
+                *(best_epoch, rate),
             )
     return Fitted(best, best_epoch, history)
 
@@ -242,17 +250,25 @@ def average_over(fabric: Fabric, values: Tensor) -> Tensor:
 def validate(
     network: nn.Module, held: Held, params: TrainParams, factors: Tensor | None, fabric: Fabric
 ) -> tuple[float, float]:
-    """Loss over known labels and mean accuracy at 0.5, which is NaN without known labels."""
+    """Loss over known labels and mean accuracy at 0.5, both NaN without known labels."""
     network.eval()
-    with fabric.autocast():
+    with explain_answers(params, VALID_BATCH), fabric.autocast():
         logits = torch.cat(
             [network(normalise(x, params.network)).float() for x in held.batches(VALID_BATCH)]
         )
+    is_known = bool(held.mask.any())
     loss = compute_loss(logits, held.labels, held.mask, params, factors).item()
     confusion = count_confusion(
         (logits > 0).cpu().numpy(), held.labels.cpu().numpy(), held.mask.cpu().numpy() > 0
     )
-    return loss, mean_defined(score_confusion(confusion)["accuracy"])
+    accuracy = mean_defined(score_confusion(confusion)["accuracy"])
+    return loss if is_known else math.nan, accuracy
+
+
+def is_finite(network: nn.Module) -> bool:
+    """Whether all weights and statistics are."""
+    tensors = network.state_dict().values()
+    return all(bool(t.isfinite().all()) for t in tensors if t.is_floating_point())
 
 
 def describe_state(rate: float, history: list[Epoch], best_epoch: int) -> str:

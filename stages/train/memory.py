@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 import torch
+from lightning_fabric import Fabric
 
 from stages.common.errors import FacetError
 
@@ -18,12 +19,15 @@ LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_by
 
 
 def choose_memory(
-    wanted: Literal["auto", "device", "host", "stream"], n_bytes: int, device: torch.device
+    wanted: Literal["auto", "device", "host", "stream"],
+    n_bytes: int,
+    device: torch.device,
+    n_local: int = 1,
 ) -> Memory:
-    """Where `n_bytes` of pixels go.
+    """Where `n_bytes` of pixels go, of which each of `n_local` processes holds a copy.
 
     auto: on a GPU if they fill at most half of its free memory, else in host memory if they fill
-    at most half of it, else streamed. It goes by the memory that a machine has, not by what is
+    at most half of it, else streamed. Of host memory it counts what the machine has, not what is
     free just then, because the order of a streamed epoch is another one. On a CPU device and host
     are the same.
 
@@ -31,7 +35,7 @@ def choose_memory(
         FacetError: device or host was asked for, and does not hold them.
     """
     device_bytes = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else 0
-    host_bytes = total_memory()
+    host_bytes = total_memory() // n_local
     fits_device, fits_host = n_bytes <= device_bytes // 2, n_bytes <= host_bytes // 2
     if wanted == "stream":
         return "stream"
@@ -57,6 +61,14 @@ def choose_memory(
         host_bytes / 1e9,
     )
     return "stream"
+
+
+def agree_memory(chosen: Memory, fabric: Fabric) -> Memory:
+    """The most sparing choice of all processes: all must show images in the same order."""
+    order: list[Memory] = ["device", "host", "stream"]
+    places = fabric.all_gather(torch.tensor(order.index(chosen), device=fabric.device))
+    assert isinstance(places, torch.Tensor)
+    return order[int(places.max())]
 
 
 def total_memory() -> int:

@@ -36,7 +36,7 @@ from stages.train.generations import fit_generations
 from stages.train.launch import make_fabric
 from stages.train.layers import freeze_layers
 from stages.train.loop import Epoch, Fitted
-from stages.train.memory import choose_memory
+from stages.train.memory import agree_memory, choose_memory
 from stages.train.preview import draw_preview
 from stages.train.sampler import check_balance
 from stages.train.schedule import format_schedule
@@ -50,7 +50,7 @@ def run(params: TrainParams, prepare: Path, out: Path, reports: Path) -> str:
     Raises:
         FacetError: a set without training or validation images, attributes that cannot be
             balanced, augmentations that do not fit the pictures, weights that do not fit, a loss
-            that is not finite, not enough memory, no compiler for `train.compile`.
+            or weights that are not finite, not enough memory, no compiler for `train.compile`.
     """
     kind = find_kind(params.network)  # an unknown name is refused before anything is read
     manifest = read_manifest(prepare)
@@ -219,7 +219,8 @@ def open_pixels(
     """
     readers = GroupReader(prepare, "train"), GroupReader(prepare, "valid")
     n_bytes = sum(reader.n_images * reader.height * reader.width * 3 for reader in readers)
-    memory = choose_memory(params.memory, n_bytes, fabric.device)
+    memory = choose_memory(params.memory, n_bytes, fabric.device, params.devices)
+    memory = agree_memory(memory, fabric)
     kind = find_kind(params.network)
     feed = Feed(
         readers[0],

@@ -20,8 +20,10 @@ def should_stop(history: Sequence[Judged], params: TrainParams) -> bool:
     """Whether the last `patience` epochs were no better than those before, by `patience_on`.
 
     `either` goes on while accuracy rises or loss falls, as kkaryl's training does after its epoch
-    30 (patience_from_epoch). The first epoch is better than none, and one without known labels
-    counts as better, as nothing says otherwise.
+    30 (patience_from_epoch). As there, a more accurate epoch sets the loss to fall below, though it
+    were a larger one: hence its published run, most accurate in epoch 36, ended with 61 and not
+    with 46. The first epoch is better than none, and one without known labels counts as better, as
+    nothing says otherwise.
     """
     if params.patience is None or len(history) < params.patience_from_epoch:
         return False
@@ -32,7 +34,7 @@ def should_stop(history: Sequence[Judged], params: TrainParams) -> bool:
         has_less_loss = math.isnan(row.valid_loss) or row.valid_loss < best_loss
         if is_more_accurate:
             best_accuracy = row.valid_accuracy
-        if has_less_loss:
+        if has_less_loss or (is_more_accurate and params.patience_on == "either"):
             best_loss = row.valid_loss
         if (is_more_accurate and params.patience_on != "loss") or (
             has_less_loss and params.patience_on != "accuracy"

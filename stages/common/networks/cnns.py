@@ -72,13 +72,14 @@ def _make_kind(
 
 
 CNNS = {
-    # "Facial Attribute Recognition using Deep Learning" (UAB): all values published; pixels 0..1.
+    # "Facial Attribute Recognition using Deep Learning" (UAB): channels and dense layers are
+    # published; that convolutions keep the size and dense layers end in ReLU is ours. Pixels 0..1.
     "uab_cnn": _make_kind(0.0, 255.0, (64, 128, 256, 512), True, (1024, 512)),
-    # "Facial Attribute Analysis" (COMP3419): three convolutions, one last layer, pixels -1..1. The
-    # channels are not published: ours are the usual doubling from 32.
-    "comp3419_cnn": _make_kind(127.5, 127.5, (32, 64, 128), False, ()),
+    # "Facial Attribute Analysis" (COMP3419): three convolutions, a hidden layer, pixels -1..1;
+    # all as in its authors' program.
+    "comp3419_cnn": _make_kind(127.5, 127.5, (32, 64, 128), False, (512,)),
     # "CelebModel" (HCMUS): convolution, ReLU and max-pool blocks, dropout, fully connected layers;
-    # no value is published. Ours: four blocks, so that a face of 112 px leaves 7 x 7 places, one
-    # hidden layer, and pixels -1..1.
+    # its description gives no value. Ours: four blocks, so that a face of 112 px leaves 7 x 7
+    # places, one hidden layer, and pixels -1..1.
     "celebmodel_cnn": _make_kind(127.5, 127.5, (32, 64, 128, 256), False, (512,)),
 }

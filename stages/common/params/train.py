@@ -133,6 +133,11 @@ class TrainParams(Section):
                 f"train.warmup_epochs: expected less than train.n_epochs ({self.n_epochs}); "
                 f"got {self.warmup_epochs}"
             )
+        if self.schedule == "cyclic" and self.warmup_epochs == 0:
+            raise ValueError(
+                "train.warmup_epochs: expected above 0, as train.schedule is cyclic and this is "
+                "half a cycle; got 0"
+            )
         if self.nesterov and (self.optimizer != "sgd" or self.momentum == 0):
             raise ValueError(
                 "train.nesterov: expected false, unless train.optimizer is sgd with a "
