@@ -48,6 +48,8 @@ def recipe(
         for one in list_recipes():
             typer.echo(f"{one.name:22}{one.about}")
         return
+    if names and every:
+        raise typer.BadParameter("expected names of recipes or --all")
     chosen = list_recipes() if every else [load_recipe(name) for name in names or []]
     if queue and chosen:
         for name, state in queue_recipes(chosen, settings or []).items():

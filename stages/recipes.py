@@ -19,10 +19,15 @@ from stages.common.params import (
     read_yaml,
 )
 from stages.patch import format_value, list_leaves, load_nodes, patch_text
-from stages.queueing import name_experiment, queue_experiments
+from stages.queueing import (
+    PARAMS,
+    name_experiment,
+    queue_experiments,
+    split_sweeps,
+    try_settings,
+)
 
 FOLDER = Path("recipes")
-PARAMS = Path("params.yaml")
 Keys = tuple[str, ...]
 
 
@@ -55,7 +60,13 @@ class Change:
 
 
 def list_recipes(folder: Path = FOLDER) -> list[Recipe]:
-    """All recipes by name; an empty list where there is no folder."""
+    """All recipes by name.
+
+    Raises:
+        FacetError: there is no such folder, or a recipe is not what it must be.
+    """
+    if not folder.is_dir():
+        raise FacetError(f"{folder}: no such folder; run from the repository's root")
     return [load_recipe(path.stem, folder) for path in sorted(folder.glob("*.yaml"))]
 
 
@@ -66,7 +77,7 @@ def load_recipe(name: str, folder: Path = FOLDER) -> Recipe:
         FacetError: no such recipe, or its sections are not what params.yaml's must be.
     """
     path = folder / f"{name}.yaml"
-    if not path.is_file():
+    if Path(name).name != name or not path.is_file():
         names = ", ".join(sorted(path.stem for path in folder.glob("*.yaml"))) or "none"
         raise FacetError(f"{path}: expected a recipe; there are: {names}")
     values = read_yaml(path)
@@ -75,7 +86,7 @@ def load_recipe(name: str, folder: Path = FOLDER) -> Recipe:
     try:
         RecipeSections.model_validate(values)
     except ValidationError as error:
-        raise FacetError(explain_validation(path, values, error)) from None
+        raise FacetError(explain_validation(path, values, error, RecipeSections)) from None
     text = path.read_text(encoding="utf-8")
     comment = itertools.takewhile(lambda line: line.startswith("#"), text.splitlines())
     about = " ".join(line.lstrip("#").strip() for line in comment).partition(". ")[0].rstrip(".")
@@ -139,16 +150,21 @@ def queue_recipes(
 
     Args:
         recipes: The recipes.
-        extra: More settings, as `-S` takes them (`train.n_epochs=1`).
+        extra: More settings, as `-S` takes them (`train.n_epochs=1`); a sweep is several
+            experiments.
         params: The parameters that they are compared with.
 
     Raises:
-        FacetError: DVC refuses.
+        FacetError: a setting is wrong, nothing is queued then; or DVC refuses.
     """
     planned = {}
+    sweeps = split_sweeps(extra)
     for recipe in recipes:
-        settings = [*list_settings(compare(recipe.values, params)), *extra]
-        planned[name_experiment(recipe.name, settings, params)] = settings
+        own = list_settings(compare(recipe.values, params))
+        for sweep in sweeps:
+            try_settings([*own, *sweep], params)
+            name = name_experiment(recipe.name, [*own, *sweep], params)
+            planned[name] = [*own, *sweep]
     return queue_experiments(planned)
 
 

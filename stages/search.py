@@ -9,11 +9,12 @@ import json
 import tempfile
 from collections.abc import Mapping
 from itertools import product
+from math import prod
 from pathlib import Path
 from typing import Annotated, Any, Self
 
 from pydantic import Field, ValidationError, model_validator
-from scipy.stats import loguniform, uniform
+from scipy.stats import loguniform, randint, uniform
 from sklearn.model_selection import ParameterSampler
 
 from stages.common.errors import FacetError
@@ -31,7 +32,10 @@ from stages.recipes import (
 )
 
 Values = Annotated[list[Any], Field(min_length=1)]
-Bounds = Annotated[list[float], Field(min_length=2, max_length=2)]
+Bounds = Annotated[
+    list[Annotated[float, Field(allow_inf_nan=False)]], Field(min_length=2, max_length=2)
+]
+WholeBounds = Annotated[list[int], Field(min_length=2, max_length=2)]
 ONLY_VALID = "evaluate.partitions=[valid]"
 
 
@@ -41,14 +45,16 @@ class Distribution(Section):
     choice: Values | None = None
     uniform: Bounds | None = None
     log_uniform: Bounds | None = None
+    integer: WholeBounds | None = None
 
     @model_validator(mode="after")
     def check_kind(self) -> Self:
         """One kind; bounds ascend, and a logarithm wants them above 0."""
         kinds = [name for name in type(self).model_fields if getattr(self, name) is not None]
         if len(kinds) != 1:
-            raise ValueError(f"expected one of choice, uniform, log_uniform; got {kinds or 'none'}")
-        bounds = self.uniform or self.log_uniform
+            every = ", ".join(type(self).model_fields)
+            raise ValueError(f"expected one of {every}; got {kinds or 'none'}")
+        bounds = self.uniform or self.log_uniform or self.integer
         if bounds and not bounds[0] < bounds[1]:
             raise ValueError(f"expected a lower and an upper bound; got {bounds}")
         if self.log_uniform and self.log_uniform[0] <= 0:
@@ -59,6 +65,8 @@ class Distribution(Section):
         """What scikit-learn's ParameterSampler draws from."""
         if self.choice is not None:
             return self.choice
+        if self.integer:
+            return randint(self.integer[0], self.integer[1] + 1)
         low, high = self.uniform or self.log_uniform or (0.0, 1.0)
         return uniform(low, high - low) if self.uniform else loguniform(low, high)
 
@@ -69,6 +77,15 @@ class RandomSearch(Section):
     n: Annotated[int, Field(ge=1, le=10_000)]
     seed: Annotated[int, Field(ge=0, lt=2**32)]
     distributions: Annotated[dict[str, Distribution], Field(min_length=1)]
+
+    @model_validator(mode="after")
+    def check_n(self) -> Self:
+        """Not more draws than there are combinations, where they can be counted."""
+        choices = [one.choice for one in self.distributions.values()]
+        n_points = prod(len(choice or []) for choice in choices)
+        if None not in choices and self.n > n_points:
+            raise ValueError(f"random.n: expected at most the {n_points} there are; got {self.n}")
+        return self
 
 
 class SearchFile(Section):
@@ -125,7 +142,7 @@ def load_search(path: Path) -> SearchFile:
     try:
         return SearchFile.model_validate(values)
     except ValidationError as error:
-        raise FacetError(explain_validation(path, values, error)) from None
+        raise FacetError(explain_validation(path, values, error, SearchFile)) from None
 
 
 def plan_search(path: Path, folder: Path = FOLDER, params: Path = PARAMS) -> dict[str, list[str]]:
@@ -139,7 +156,7 @@ def plan_search(path: Path, folder: Path = FOLDER, params: Path = PARAMS) -> dic
     if search.recipe is not None:
         base = load_recipe(search.recipe, folder).values
     known = {keys for keys, _ in list_leaves(load_nodes(params.read_text(encoding="utf-8")))}
-    planned = {}
+    planned: dict[str, list[str]] = {}
     for number, point in enumerate(search.list_points(), 1):
         values = dict(base)
         for key, value in {**search.settings, **point}.items():
@@ -148,6 +165,8 @@ def plan_search(path: Path, folder: Path = FOLDER, params: Path = PARAMS) -> dic
                 raise FacetError(f"{path}: {key}: expected a key of {params}")
             values[keys] = format_value(value)
         settings = [*list_settings(compare(values, params)), ONLY_VALID]
+        if settings in planned.values():
+            continue  # the same as one before
         try_values(path, number, values, params)
         planned[name_experiment(f"{path.stem}-{number:03d}", settings, params)] = settings
     return planned

@@ -1,5 +1,6 @@
 """Recipes: put into params.yaml without a trace of what was there, and queued."""
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -144,6 +145,7 @@ def test_an_unknown_recipe_names_those_there_are(place: Path) -> None:
         pytest.param(["small", "slow"], id="two at once"),
         pytest.param(["--all"], id="all at once"),
         pytest.param(["small", "-S", "train.n_epochs=1"], id="settings without a queue"),
+        pytest.param(["--queue"], id="a queue of nothing"),
     ],
 )
 def test_calls_that_say_nothing_clear_are_refused(place: Path, arguments: list[str]) -> None:
@@ -180,6 +182,88 @@ def test_settings_are_what_differs_in_the_grammar_of_dvc(
     names = [command[command.index("-n") + 1] for command in queued]
     assert [name.rpartition("-")[0] for name in names] == ["slow", "small"]
     assert len({name.rpartition("-")[2] for name in names}) == 2
+
+
+@pytest.fixture
+def queued(place: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, list[str]]:
+    """Settings that were queued, by name; a name that is queued is known afterwards."""
+    done: dict[str, list[str]] = {}
+    monkeypatch.setattr(queueing, "run_command", lambda command: "0123456")
+    monkeypatch.setattr(
+        queueing, "queue_experiment", lambda name, settings: done.update({name: list(settings)})
+    )
+    monkeypatch.setattr(
+        queueing, "list_queue", lambda root: [queueing.Task("1", name, "Queued") for name in done]
+    )
+    return done
+
+
+def test_a_sweep_is_an_experiment_per_value_and_queued_once(
+    queued: dict[str, list[str]], place: Path
+) -> None:
+    call = [
+        "recipe",
+        "small",
+        "--queue",
+        "-S",
+        "train.lr=1e-3,1e-4",
+        "-S",
+        "train.augment.flip=0.0",
+    ]
+    first = CliRunner().invoke(app, call)
+    assert first.exit_code == 0, first.output
+    assert len(queued) == 2
+    rates = [
+        next(one for one in settings[::-1] if "train.lr=" in one) for settings in queued.values()
+    ]
+    assert rates == ["train.lr=0.001", "train.lr=0.0001"]
+    assert all("train.augment.flip=0.0" in settings for settings in queued.values())
+    again = CliRunner().invoke(app, call)
+    assert again.output.count("already queued") == 2
+    assert len(queued) == 2
+
+
+@pytest.mark.parametrize(
+    ("setting", "expected"),
+    [
+        pytest.param(
+            "train.lr=fast", "train.lr: expected a number; got the text 'fast'", id="text"
+        ),
+        pytest.param("train.lr=", "train.lr: expected a number", id="nothing"),
+        pytest.param("train.rate=1", "train.rate", id="a typo"),
+        pytest.param("nonsense", "expected KEY=VALUE", id="no value"),
+        pytest.param("train.lr=[1", "expected KEY=VALUE", id="a bracket open"),
+        pytest.param("train.lr=1e-3,-1", "train.lr: expected", id="the second of a sweep"),
+    ],
+)
+def test_a_wrong_setting_is_refused_before_anything_is_queued(
+    queued: dict[str, list[str]], setting: str, expected: str
+) -> None:
+    result = CliRunner().invoke(app, ["recipe", "small", "--queue", "-S", setting])
+    assert result.exit_code == 1
+    assert isinstance(result.exception, FacetError)
+    assert expected in str(result.exception)
+    assert "\n" not in str(result.exception)
+    assert queued == {}
+
+
+def test_what_dvc_says_reaches_the_user() -> None:
+    program = "import sys; sys.exit('ERROR: no such key\\n    type=dict\\n\\nHaving any troubles?')"
+    with pytest.raises(FacetError, match=r"no such key$"):
+        queueing.run_command([sys.executable, "-c", program])
+    with pytest.raises(FacetError, match=r"the last$"):
+        queueing.run_command([sys.executable, "-c", "import sys; sys.exit('first\\nthe last')"])
+
+
+def test_recipes_are_looked_for_in_the_repository_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: Path
+) -> None:
+    with pytest.raises(FacetError, match="expected a recipe; there are"):
+        load_recipe("../params")
+    monkeypatch.chdir(tmp_path / "recipes")
+    for arguments in (["--list"], ["--all", "--queue"]):
+        result = CliRunner().invoke(app, ["recipe", *arguments])
+        assert "run from the repository's root" in str(result.exception)
 
 
 @pytest.mark.parametrize(

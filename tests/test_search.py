@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from test_recipes import place  # noqa: F401  a fixture
+from test_recipes import ROOT, place  # noqa: F401  a fixture
 from typer.testing import CliRunner
 
 import stages.queueing as queueing
@@ -28,6 +28,7 @@ random:
     train.lr: {log_uniform: [1.0e-5, 1.0e-2]}
     train.dropout: {uniform: [0.1, 0.5]}
     train.batch_size: {choice: [16, 32, 64]}
+    train.n_epochs: {integer: [2, 4]}
 """
 LISTED = """recipe: small
 experiments:
@@ -83,6 +84,7 @@ def test_random_draws_are_by_seed_and_within_bounds(searched: Path) -> None:
     assert all(0.1 <= float(row["train.dropout"]) <= 0.5 for row in rows if "train.dropout" in row)
     sizes = {row.get("train.batch_size", "32") for row in rows}
     assert sizes == {"16", "32", "64"}
+    assert {row.get("train.n_epochs", "3") for row in rows} == {"2", "3", "4"}
 
 
 @pytest.mark.parametrize(
@@ -114,6 +116,26 @@ def test_random_draws_are_by_seed_and_within_bounds(searched: Path) -> None:
             id="unknown distribution",
         ),
         pytest.param("- 1\n", "expected the keys", id="a list"),
+        pytest.param(
+            RANDOM.replace("1.0e-2", ".inf"),
+            r"random\.distributions\.train\.lr\.log_uniform\.1: expected a finite number",
+            id="endless",
+        ),
+        pytest.param(
+            GRID.replace("[16, 64]", "16"),
+            r"grid\.train\.batch_size: expected a list",
+            id="no list",
+        ),
+        pytest.param(
+            "recipe: null\nrandom: {n: 5, seed: 1, distributions: {train.lr: {choice: [0.1]}}}\n",
+            "expected at most the 1 there are; got 5",
+            id="more than there are",
+        ),
+        pytest.param(
+            GRID + "download: {}\n",
+            r"download: unknown key$",
+            id="a section that is not of searches",
+        ),
     ],
 )
 def test_a_wrong_search_is_refused_before_anything_is_queued(
@@ -172,6 +194,30 @@ def test_another_params_yaml_makes_other_experiments(searched: Path) -> None:
     params.write_text(params.read_text() + "# in another hand\n")
     second = plan_search(path)
     assert not first.keys() & second.keys()
+
+
+def test_equal_experiments_are_planned_once(searched: Path) -> None:
+    twice = LISTED + "  - train.lr: 0.5\n"
+    assert plan_search(write(searched, twice)).keys() == plan_search(write(searched, LISTED)).keys()
+
+
+def test_a_folder_is_no_search(searched: Path) -> None:
+    with pytest.raises(FacetError, match="expected a file of YAML; it is a folder"):
+        plan_search(searched)
+
+
+@pytest.mark.parametrize(
+    "path", sorted((ROOT / "search").glob("*.yaml")), ids=lambda path: path.stem
+)
+def test_searches_of_the_house_can_be_queued(
+    path: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("stages.queueing.run_command", lambda command: "0123456")
+    (tmp_path / "params.yaml").write_text((ROOT / "params.yaml").read_text())
+    (tmp_path / "recipes").symlink_to(ROOT / "recipes")
+    monkeypatch.chdir(tmp_path)
+    n_planned = {"uab_channels": 7, "uab_batch_lr": 6, "uab_longer": 1, "facet_fast": 12}
+    assert len(plan_search(path)) == n_planned[path.stem]
 
 
 def test_a_dry_search_says_what_would_be_queued(searched: Path) -> None:

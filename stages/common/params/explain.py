@@ -4,19 +4,28 @@ import difflib
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 from ruamel.yaml import YAML
 
-from stages.common.params.whole import Params
 
+def explain_validation(
+    path: Path, values: dict[str, Any], error: ValidationError, model: type[BaseModel]
+) -> str:
+    """The first failure of a ValidationError as one line: file:line: key: expected; got.
 
-def explain_validation(path: Path, values: dict[str, Any], error: ValidationError) -> str:
-    """The first failure of a ValidationError as one line: file:line: key: expected; got."""
+    Args:
+        path: The file.
+        values: What it holds.
+        error: What is wrong with that.
+        model: What it should have been, for a hint at the key that was meant.
+    """
     failures = error.errors(include_url=False)
     # A misspelt key is missing under its right name too: the typo is what the user wrote.
     failure = min(failures, key=lambda failure: failure["type"] == "missing")
     keys = tuple(key for key in failure["loc"] if key_exists(values, key, failure["loc"]))
-    dotted = ".".join(str(key) for key in failure["loc"] if isinstance(key, int) or _is_name(key))
+    # A key that is in no file is a branch of a union ('int', 'literal[...]'), or the one missing.
+    named = (*keys, failure["loc"][-1]) if failure["type"] == "missing" else keys
+    dotted = ".".join(str(key) for key in named)
     where = f"{path}:{find_line(path, keys)}"
     more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
     kind, got = failure["type"], describe(failure["input"])
@@ -25,10 +34,13 @@ def explain_validation(path: Path, values: dict[str, Any], error: ValidationErro
     if kind == "missing":
         return f"{where}: {dotted}: expected this key; it is missing{more}"
     if kind == "extra_forbidden":
-        near = difflib.get_close_matches(str(failure["loc"][-1]), _siblings(failure["loc"]), n=1)
+        near = difflib.get_close_matches(
+            str(failure["loc"][-1]), _siblings(model, failure["loc"]), n=1
+        )
         hint = f"; did you mean {near[0]}?" if near else ""
         return f"{where}: {dotted}: unknown key{hint}{more}"
-    expected = failure["msg"].replace("Input should be", "expected").replace("a valid ", "a ")
+    expected = failure["msg"].replace("Input should be", "expected")
+    expected = expected.replace("a valid integer", "an integer").replace("a valid ", "a ")
     return f"{where}: {dotted}: {expected}; got {got}{more}"
 
 
@@ -69,16 +81,8 @@ def find_line(path: Path, keys: tuple[Any, ...]) -> int:
     return line
 
 
-def _is_name(key: Any) -> bool:
-    """Union branches appear in a location as 'int', 'constrained-float' or 'literal[...]'."""
-    return (
-        isinstance(key, str) and key.isidentifier() and key not in ("int", "float", "list", "str")
-    )
-
-
-def _siblings(loc: tuple[Any, ...]) -> list[str]:
-    """Keys beside the one at `loc`; none where it is no place in params.yaml."""
-    model: Any = Params
+def _siblings(model: Any, loc: tuple[Any, ...]) -> list[str]:
+    """Keys beside the one at `loc`; none where it is no place in a file of that model."""
     for key in loc[:-1]:
         field = getattr(model, "model_fields", {}).get(key)
         if field is None:

@@ -25,7 +25,7 @@ def load_params(path: str | Path = "params.yaml") -> Params:
     try:
         return Params.model_validate(values)
     except ValidationError as error:
-        raise FacetError(explain_validation(path, values, error)) from None
+        raise FacetError(explain_validation(path, values, error, Params)) from None
 
 
 def read_yaml(path: Path) -> Any:
@@ -38,6 +38,8 @@ def read_yaml(path: Path) -> Any:
         return YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise FacetError(f"{path}: no such file; run from the repository's root") from None
+    except IsADirectoryError:
+        raise FacetError(f"{path}: expected a file of YAML; it is a folder") from None
     except MarkedYAMLError as error:
         mark = error.problem_mark
         line = f":{mark.line + 1}" if mark else ""
