@@ -25,7 +25,7 @@ def test_shipped_file_is_valid() -> None:
 
 @pytest.mark.parametrize("written", ["1e-4", "1e-04", "0.0001", "1.0E-4", "1.0e-4"])
 def test_floats_in_any_notation(tmp_path: Path, written: str) -> None:
-    path = write_changed(tmp_path, "lr: 1.0e-3 ", f"lr: {written} ")
+    path = write_changed(tmp_path, "lr: 1.5e-3 ", f"lr: {written} ")
     assert load_params(path).train.lr == 1e-4
 
 
@@ -40,10 +40,10 @@ def test_whole_number_for_a_float(tmp_path: Path) -> None:
         pytest.param(
             "  n_epochs: 3", "  epochs: 3", "train.epochs: unknown key", id="typo in a key"
         ),
-        pytest.param("lr: 1.0e-3", "lr: fast", "train.lr: expected a number; got", id="text"),
-        pytest.param("lr: 1.0e-3", "lr: '1e-3'", "train.lr: expected", id="number in quotes"),
-        pytest.param("lr: 1.0e-3", "lr: .nan", "train.lr: expected", id="not a number"),
-        pytest.param("lr: 1.0e-3", "lr: -1", "train.lr: expected", id="out of range"),
+        pytest.param("lr: 1.5e-3", "lr: fast", "train.lr: expected a number; got", id="text"),
+        pytest.param("lr: 1.5e-3", "lr: '1e-3'", "train.lr: expected", id="number in quotes"),
+        pytest.param("lr: 1.5e-3", "lr: .nan", "train.lr: expected", id="not a number"),
+        pytest.param("lr: 1.5e-3", "lr: -1", "train.lr: expected", id="out of range"),
         pytest.param("n_epochs: 3", "n_epochs: 2.5", "train.n_epochs", id="fraction of an epoch"),
         pytest.param("n_epochs: 3", "n_epochs: true", "train.n_epochs", id="bool for a number"),
         pytest.param(
@@ -95,7 +95,7 @@ def test_whole_number_for_a_float(tmp_path: Path) -> None:
             "train.augment.jitter: expected 0, as brightness",
             id="a jitter of nothing",
         ),
-        pytest.param("warmup_epochs: 0.5", "warmup_epochs: 3", "warmup", id="warm-up too long"),
+        pytest.param("warmup_epochs: 0.1", "warmup_epochs: 3", "warmup", id="warm-up too long"),
         pytest.param("network: efficientnet_lite0", "network: a b", "train.network", id="no name"),
         pytest.param(
             "channels: null ", "channels: [8] ", "train.channels: expected null", id="not free"
@@ -115,7 +115,7 @@ def test_whole_number_for_a_float(tmp_path: Path) -> None:
         pytest.param(
             "nesterov: false ", "nesterov: true ", "train.nesterov: expected false", id="nesterov"
         ),
-        pytest.param("ema_decay: 0.0 ", "ema_decay: 1.0 ", "train.ema_decay", id="ema for ever"),
+        pytest.param("ema_decay: 0.98 ", "ema_decay: 1.0 ", "train.ema_decay", id="ema for ever"),
         pytest.param("clip_norm: null ", "clip_norm: 0 ", "train.clip_norm", id="clipped to 0"),
         pytest.param("layer_decay: 1.0 ", "layer_decay: 1.1 ", "layer_decay", id="rates rise"),
         pytest.param("accumulate: 1 ", "accumulate: 0 ", "train.accumulate", id="no batch"),
@@ -205,7 +205,7 @@ def test_values_that_go_together(changes: dict[str, Any]) -> None:
 
 
 def test_line_number_is_that_of_the_key(tmp_path: Path) -> None:
-    path = write_changed(tmp_path, "lr: 1.0e-3", "lr: fast")
+    path = write_changed(tmp_path, "lr: 1.5e-3", "lr: fast")
     line = (
         path.read_text(encoding="utf-8")
         .splitlines()

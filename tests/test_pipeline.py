@@ -246,8 +246,8 @@ def test_wrong_parameters_stop_every_stage_at_once(stage, tmp_path):
 @pytest.mark.parametrize(
     ("old", "new", "expected"),
     [
-        ("  lr: 1.0e-3 ", "  lr: fast ", ("train.lr", "number", "'fast'")),
-        ("  lr: 1.0e-3 ", "  lr: -1 ", ("train.lr", "greater than 0", "-1")),
+        ("  lr: 1.5e-3 ", "  lr: fast ", ("train.lr", "number", "'fast'")),
+        ("  lr: 1.5e-3 ", "  lr: -1 ", ("train.lr", "greater than 0", "-1")),
         ("batch_size: 32 ", "batch_size: 32.5 ", ("train.batch_size", "integer", "32.5")),
         ("source: demo ", "source: torrent ", ("download.source", "demo", "files", "torrent")),
         ("    flip:", "    flipp:", ("train.augment.flip",)),

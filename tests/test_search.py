@@ -18,7 +18,7 @@ GRID = """recipe: small
 settings: {train.n_epochs: 5}
 grid:
   train.batch_size: [16, 64]
-  train.lr: [1.0e-3, 1.0e-4, 1.0e-5]
+  train.lr: [1.5e-3, 1.0e-4, 1.0e-5]
 """
 RANDOM = """recipe: null
 random:
@@ -56,9 +56,9 @@ def test_a_grid_has_every_combination_and_evaluates_valid_only(searched: Path) -
     planned = plan_search(write(searched, GRID))
     assert len(planned) == 6
     rows = [dict(setting.split("=", 1) for setting in settings) for settings in planned.values()]
-    # what is in params.yaml already needs no setting: lr 1e-3
-    pairs = {(row["train.batch_size"], float(row.get("train.lr", 1e-3))) for row in rows}
-    assert pairs == {(size, rate) for size in ("16", "64") for rate in (1e-3, 1e-4, 1e-5)}
+    # what is in params.yaml already needs no setting: lr 1.5e-3
+    pairs = {(row["train.batch_size"], float(row.get("train.lr", 1.5e-3))) for row in rows}
+    assert pairs == {(size, rate) for size in ("16", "64") for rate in (1.5e-3, 1e-4, 1e-5)}
     for row in rows:
         assert row["evaluate.partitions"] == "[valid]"
         assert row["train.n_epochs"] == "5"
