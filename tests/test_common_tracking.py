@@ -54,7 +54,7 @@ def test_training_is_logged_whole(tracked_folder, fabricate, monkeypatch):
     run = opened.client.get_run(run_id)
     assert run.info.status == "FINISHED"
     assert run.info.run_name == "rainy-daze"
-    assert run.data.params["train.lr"] == "0.001"
+    assert run.data.params["train.lr"] == "0.0015"
     assert run.data.params["download.demo.faults.byte_copy"] == "0.01"
     assert run.data.params["train.patience"] == "null"
     assert run.data.tags["facet.data"] == read_data(tracked_folder).sha256
@@ -197,7 +197,7 @@ def test_models_page_shows_parameters_and_figures_by_data_set(tracked_folder, fa
     tracking.log_evaluation(model, EVALUATE, reports, out, data)
     opened = store.open_store()
     (logged,) = opened.client.search_logged_models([opened.experiment_id])
-    assert logged.params["train.lr"] == "0.001"
+    assert logged.params["train.lr"] == "0.0015"
     assert {(metric.key, metric.value, metric.dataset_name) for metric in logged.metrics} == {
         ("test/accuracy", 0.9, "demo test"),
         ("test/n_images", 10, "demo test"),

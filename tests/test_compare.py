@@ -197,7 +197,7 @@ def test_recipes_are_recognised_and_changes_named(compared) -> None:
     assert table.loc["poor", "recipe"] == "uab_cnn"
     assert pd.isna(table.loc["poor", "changes"])
     assert table.loc["good", "recipe"] == "facet_fast"
-    assert re.fullmatch(r"train.lr: 0.001 -> 0.0005", table.loc["good", "changes"])
+    assert re.fullmatch(r"train.lr: 0.0015 -> 0.0005", table.loc["good", "changes"])
 
 
 def test_commits_are_not_read_as_numbers(compared) -> None:

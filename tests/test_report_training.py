@@ -207,10 +207,12 @@ def keys(**changes: Any) -> list[str]:
 def test_parameters_without_an_effect_are_left_out() -> None:
     shipped = keys()
     assert {"network", "weights", "lr", "schedule", "warmup_epochs", "batch_size"} <= set(shipped)
+    assert "ema_decay" in shipped
     assert not {"focal_gamma", "momentum", "head_width", "balance", "freeze", "patience_on",
-                "layer_decay", "accumulate", "reduction", "ema_decay"} & set(shipped)  # fmt: skip
+                "layer_decay", "accumulate", "reduction"} & set(shipped)  # fmt: skip
     assert {"focal_gamma", "focal_alpha"} <= set(keys(loss="focal"))
     assert "momentum" in keys(optimizer="sgd")
+    assert "ema_decay" not in keys(ema_decay=0.0)
     assert "seed" in keys(seed=0)
     assert "weights" in keys(weights="none")
     assert {"patience", "patience_on"} <= set(keys(patience=3))

@@ -206,7 +206,9 @@ def test_the_rows_draw_the_schedule(schedule: str) -> None:
 
 
 def test_plateaus_rates_are_those_that_its_epochs_led_to() -> None:
-    params = make_params(schedule="plateau", plateau_patience=1, plateau_factor=0.1, n_epochs=8)
+    params = make_params(
+        lr=1e-3, schedule="plateau", plateau_patience=1, plateau_factor=0.1, n_epochs=8
+    )
     losses = [1.0, 0.9, 0.95, 0.95, 0.96, 0.97, 0.98, 0.99]
     text = format_schedule(params, 50, [Row(9.9, loss, 0.5) for loss in losses])
     steps, _, rates = read_rates(text)
