@@ -321,7 +321,7 @@ def test_every_experiment_is_in_the_one_store(played):
     names = {run.data.tags.get("dvc.experiments") for run in runs}
     assert names == {None, *experiments(played)}
     rates = sorted(float(run.data.params["train.lr"]) for run in runs)
-    assert rates == [0.0001, 0.0001, 0.0005, 0.001, 0.002]
+    assert rates == [0.0001, 0.0001, 0.0005, 0.0015, 0.002]
     (strict,) = [run for run in runs if run.data.tags.get("dvc.experiments") == "strict"]
     assert strict.data.params["evaluate.threshold"] == "0.6"
     assert "facet.training_run" in strict.data.tags

@@ -93,7 +93,7 @@ def assert_same(one: Path, other: Path) -> None:
             {
                 "augment.mixup_alpha": "0.4", "augment.affine": "0.5", "clip_norm": "0.05",
                 "accumulate": "2", "ema_decay": "0.9", "reduction": "sum", "loss": "focal",
-                "optimizer": "sgd", "schedule": "plateau",
+                "optimizer": "sgd", "schedule": "plateau", "lr": "0.1",
             },
             id="mixed, accumulated, clipped and averaged",
         ),
