@@ -40,10 +40,15 @@ fi
 
 count=$(grep -c '==' requirements.lock)
 echo "Creating .venv, as $reason: $("$python" -V) and $count packages from requirements.lock."
-echo "On Linux that is up to 6 GB, most of it torch with CUDA; it takes some minutes."
+echo "On Linux that is up to 7 GB, most of it torch with CUDA, and 11 GB while it installs; it takes"
+echo "some minutes."
 if [ -t 1 ]; then quiet=; else quiet=--quiet; fi
 "$python" -m venv --clear .venv
-.venv/bin/python -m pip install $quiet -r requirements.lock
+if ! .venv/bin/python -m pip install $quiet -r requirements.lock; then
+    echo "facet: the packages could not be installed; pip says why above. Free disk space:" >&2
+    df -hP . "${TMPDIR:-/tmp}" | awk 'NR > 1 { print "  " $4 " on " $NF }' | sort -u >&2
+    exit 1
+fi
 .venv/bin/python -m pip install --quiet --no-deps --no-build-isolation -e .
 wanted >"$stamp.tmp"
 mv "$stamp.tmp" "$stamp"

@@ -6,6 +6,7 @@ import importlib.resources
 import io
 import os
 import re
+import shutil
 import subprocess
 import sys
 import time
@@ -303,6 +304,27 @@ def test_python_without_facet_is_told_what_to_do(stage):
     assert done.returncode == 1
     (line,) = done.stderr.splitlines()
     assert "make venv" in line
+
+
+def test_failed_installation_names_free_space_and_leaves_nothing_complete(tmp_path):
+    folder = tmp_path / "a project"
+    (folder / "scripts").mkdir(parents=True)
+    shutil.copy(ROOT / "scripts" / "venv.sh", folder / "scripts")
+    (folder / "requirements.lock").write_text("no-such-package==1\n")
+    done = subprocess.run(
+        ["sh", "scripts/venv.sh"],
+        cwd=folder,
+        env=os.environ | {"PYTHON": sys.executable, "PIP_NO_INDEX": "1", "TMPDIR": str(tmp_path)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 1
+    assert "no-such-package==1" in done.stderr
+    heading, *spaces = done.stderr.splitlines()[-2:]
+    assert heading.endswith("Free disk space:")
+    for line in spaces:
+        assert re.fullmatch(r"  [\d.,]+[KMGT]? on /.*", line)
+    assert not (folder / ".venv" / "facet.stamp").exists()
 
 
 EMBEDDED = re.compile(rb"data:image/[a-z]+;base64,[A-Za-z0-9+/]{200}|/9j/[A-Za-z0-9+/]{200}")
