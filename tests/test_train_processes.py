@@ -97,6 +97,9 @@ def assert_same(one: Path, other: Path) -> None:
             },
             id="mixed, accumulated, clipped and averaged",
         ),
+        pytest.param(
+            {"sam_rho": "0.1", "optimizer": "sgd", "lr": "0.1"}, id="sharpness-aware"
+        ),
     ],
 )  # fmt: skip
 def test_two_processes_give_the_weights_of_one(

@@ -112,6 +112,7 @@ RULES = (
     Rule("weight_decay", "pull of the weights towards 0"),
     Rule("decay_norms", "on norms and biases too"),
     Rule("clip_norm", "largest norm of the gradient"),
+    Rule("sam_rho", "sharpness-aware: how far uphill each gradient is taken"),
     Rule("ema_decay", "share that the average of the weights keeps per step"),
     Rule("batch_size", "images"),
     Rule("accumulate", "batches per step", off=(1,)),

@@ -28,6 +28,7 @@ from stages.train.failures import explain_answers, explain_step
 from stages.train.feed import Batch, Feed, Held
 from stages.train.layers import set_training
 from stages.train.optim import build_optimizer, build_schedule, judge_epoch
+from stages.train.sharpness import moved_uphill
 from stages.train.stopping import should_stop
 
 log = logging.getLogger(__name__)
@@ -155,6 +156,10 @@ def fit(
                     total += loss.detach()
                     if part:
                         continue
+                    if params.sam_rho:
+                        with moved_uphill(network, params.sam_rho):
+                            loss = batch_loss(model(batch.images), batch, params, factors, fabric)
+                            fabric.backward(loss)
                     if params.clip_norm is not None:
                         fabric.clip_gradients(
                             model, optimizer, max_norm=params.clip_norm, error_if_nonfinite=False

@@ -49,6 +49,7 @@ class TrainParams(Section):
     weight_decay: Share
     decay_norms: bool
     clip_norm: Annotated[float, Field(gt=0.0)] | None
+    sam_rho: Annotated[float, Field(ge=0.0, le=10.0)]
     ema_decay: Annotated[float, Field(ge=0.0, lt=1.0)]
     schedule: Literal["constant", "cyclic", "one_cycle", "cosine", "plateau", "step"]
     warmup_epochs: Annotated[float, Field(ge=0.0)]
@@ -137,6 +138,11 @@ class TrainParams(Section):
             raise ValueError(
                 "train.warmup_epochs: expected above 0, as train.schedule is cyclic and this is "
                 "half a cycle; got 0"
+            )
+        if self.sam_rho > 0 and self.accumulate > 1:
+            raise ValueError(
+                f"train.sam_rho: expected 0.0, as train.accumulate is {self.accumulate} and the "
+                f"second gradient is of one batch; got {self.sam_rho}"
             )
         if self.nesterov and (self.optimizer != "sgd" or self.momentum == 0):
             raise ValueError(
