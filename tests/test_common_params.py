@@ -179,6 +179,11 @@ TRAIN = load_params(SHIPPED).train
             id="a cycle without a length",
         ),
         pytest.param(
+            {"sam_rho": 0.05, "accumulate": 2},
+            "train.sam_rho: expected 0.0, as train.accumulate is 2",
+            id="sharpness over several batches",
+        ),
+        pytest.param(
             {"optimizer": "sgd", "momentum": 0.0, "nesterov": True},
             "train.nesterov: expected false",
             id="nesterov without momentum",
