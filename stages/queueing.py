@@ -7,13 +7,16 @@ import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 
 from stages.common.errors import FacetError
-from stages.common.params import load_params
+from stages.common.params import Params, load_params
 from stages.common.results import list_experiments
 
 PARAMS = Path("params.yaml")
+#: What git keeps and the pipeline reads besides params.yaml.
+INPUTS = ("stages", "reviews", "dvc.yaml")
 STATES = ("Failed", "Queued", "Running")
 
 
@@ -34,11 +37,27 @@ def list_queue(root: Path) -> list[Task]:
     return [Task(row[0], row[1], row[-1]) for row in rows if len(row) > 2 and row[-1] in STATES]
 
 
-def name_experiment(title: str, settings: Sequence[str], params: Path) -> str:
-    """The title and a hash of commit, params.yaml and settings: the same has the same name."""
+def read_state() -> str:
+    """The commit, and what differs from it in what the pipeline reads besides params.yaml."""
     head = run_command(["git", "rev-parse", "HEAD"])
-    text = "\n".join([head, *sorted(settings), params.read_text(encoding="utf-8")])
+    return f"{head}\n{run_command(['git', 'diff', 'HEAD', '--', *INPUTS])}"
+
+
+def name_experiment(title: str, params: Params, state: str) -> str:
+    """The title and a hash of what will run: the same experiment has the same hash.
+
+    Args:
+        title: What it is called besides.
+        params: Of the experiment, by their values: how they are written does not matter.
+        state: What read_state gave.
+    """
+    text = f"{state}\n{params.model_dump_json()}"
     return f"{title}-{hashlib.sha256(text.encode()).hexdigest()[:6]}"
+
+
+def hash_of(name: str) -> str:
+    """The hash in a name of name_experiment's."""
+    return name.rpartition("-")[2]
 
 
 def split_sweeps(settings: Sequence[str]) -> list[list[str]]:
@@ -50,37 +69,42 @@ def split_sweeps(settings: Sequence[str]) -> list[list[str]]:
     from dvc.exceptions import InvalidArgumentError
     from dvc.utils.hydra import get_hydra_sweeps
     from hydra.errors import HydraException
+    from omegaconf.errors import OmegaConfBaseException
 
-    if not settings:
-        return [[]]
+    choices = []
     for setting in settings:
+        bare = setting.removeprefix(f"{PARAMS}:")
         try:
-            get_hydra_sweeps({str(PARAMS): [setting]})
-        except (HydraException, InvalidArgumentError) as error:
-            said = str(error).splitlines()[0]
-            raise FacetError(f"-S {setting}: expected KEY=VALUE; {said}") from None
-    return [sweep[str(PARAMS)] for sweep in get_hydra_sweeps({str(PARAMS): list(settings)})]
+            sweeps = get_hydra_sweeps({str(PARAMS): [bare]})
+        except (HydraException, InvalidArgumentError, OmegaConfBaseException) as error:
+            raise FacetError(
+                f"-S {setting}: expected KEY=VALUE in DVC's grammar (KEY='VALUE' where the value "
+                f"holds other signs); {str(error).splitlines()[0]}"
+            ) from None
+        choices.append([sweep[str(PARAMS)] for sweep in sweeps])
+    return [[one for part in parts for one in part] for parts in product(*choices)]
 
 
-def try_settings(settings: Sequence[str], params: Path) -> None:
-    """Would params.yaml be valid with these settings? Changes no file.
+def try_settings(settings: Sequence[str], params: Path) -> Params:
+    """What DVC would make of params.yaml with these settings. Changes no file.
 
     Raises:
-        FacetError: it would not.
+        FacetError: it would not be valid; the reason in a line.
     """
     from dvc.exceptions import InvalidArgumentError
     from dvc.utils.hydra import apply_overrides
+    from omegaconf.errors import OmegaConfBaseException
 
     with tempfile.TemporaryDirectory() as folder:
         trial = Path(shutil.copy(params, Path(folder) / PARAMS))
         try:
             apply_overrides(trial, list(settings))
-            load_params(trial)
-        except InvalidArgumentError as error:
+            return load_params(trial)
+        except (InvalidArgumentError, OmegaConfBaseException) as error:
             said = str(error.__cause__ or error).splitlines()[0]
-            raise FacetError(f"-S: expected a key of {params}; {said}") from None
+            raise FacetError(f"expected a key of {params} and a value; {said}") from None
         except FacetError as error:
-            raise FacetError(f"-S: {str(error).partition(': ')[2]}") from None
+            raise FacetError(str(error).partition(": ")[2]) from None
 
 
 def queue_experiments(planned: Mapping[str, Sequence[str]]) -> dict[str, str]:
@@ -101,11 +125,15 @@ def queue_experiments(planned: Mapping[str, Sequence[str]]) -> dict[str, str]:
     head = run_command(["git", "rev-parse", "HEAD"])
     known = {task.name: task.state.lower() for task in list_queue(root) if task.state != "Failed"}
     known |= {one.name: "finished" for one in list_experiments(root) if one.baseline == head}
+    names = {hash_of(name): name for name in known}
     told = {}
     for name, settings in planned.items():
-        if name not in known:
+        there = names.get(hash_of(name))
+        if there is None:
             queue_experiment(name, settings)
-        told[name] = f"already {known[name]}" if name in known else "queued"
+            told[name] = "queued"
+        else:
+            told[name] = f"already {known[there]}" + (f" as {there}" if there != name else "")
     return told
 
 

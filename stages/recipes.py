@@ -23,6 +23,7 @@ from stages.queueing import (
     PARAMS,
     name_experiment,
     queue_experiments,
+    read_state,
     split_sweeps,
     try_settings,
 )
@@ -159,11 +160,16 @@ def queue_recipes(
     """
     planned = {}
     sweeps = split_sweeps(extra)
+    state = read_state()
     for recipe in recipes:
         own = list_settings(compare(recipe.values, params))
         for sweep in sweeps:
-            try_settings([*own, *sweep], params)
-            name = name_experiment(recipe.name, [*own, *sweep], params)
+            try:
+                experiment = try_settings([*own, *sweep], params)
+            except FacetError as error:
+                call = " -S ".join([recipe.name, *sweep])
+                raise FacetError(f"{call}: {error}") from None
+            name = name_experiment(recipe.name, experiment, state)
             planned[name] = [*own, *sweep]
     return queue_experiments(planned)
 

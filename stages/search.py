@@ -6,8 +6,6 @@ stand under one parent. The test partition is never evaluated.
 
 import hashlib
 import json
-import tempfile
-from collections.abc import Mapping
 from itertools import product
 from math import prod
 from pathlib import Path
@@ -18,10 +16,16 @@ from scipy.stats import loguniform, randint, uniform
 from sklearn.model_selection import ParameterSampler
 
 from stages.common.errors import FacetError
-from stages.common.params import Section, explain_validation, load_params, read_yaml
+from stages.common.params import Section, explain_validation, read_yaml
 from stages.common.searches import register_search
-from stages.patch import format_value, list_leaves, load_nodes, patch_text
-from stages.queueing import name_experiment, queue_experiments
+from stages.patch import format_value, list_leaves, load_nodes
+from stages.queueing import (
+    hash_of,
+    name_experiment,
+    queue_experiments,
+    read_state,
+    try_settings,
+)
 from stages.recipes import (
     FOLDER,
     PARAMS,
@@ -156,6 +160,7 @@ def plan_search(path: Path, folder: Path = FOLDER, params: Path = PARAMS) -> dic
     if search.recipe is not None:
         base = load_recipe(search.recipe, folder).values
     known = {keys for keys, _ in list_leaves(load_nodes(params.read_text(encoding="utf-8")))}
+    state = read_state()
     planned: dict[str, list[str]] = {}
     for number, point in enumerate(search.list_points(), 1):
         values = dict(base)
@@ -165,31 +170,14 @@ def plan_search(path: Path, folder: Path = FOLDER, params: Path = PARAMS) -> dic
                 raise FacetError(f"{path}: {key}: expected a key of {params}")
             values[keys] = format_value(value)
         settings = [*list_settings(compare(values, params)), ONLY_VALID]
-        if settings in planned.values():
-            continue  # the same as one before
-        try_values(path, number, values, params)
-        planned[name_experiment(f"{path.stem}-{number:03d}", settings, params)] = settings
+        try:
+            experiment = try_settings(settings, params)
+        except FacetError as error:
+            raise FacetError(f"{path}: experiment {number}: {error}") from None
+        name = name_experiment(f"{path.stem}-{number:03d}", experiment, state)
+        if hash_of(name) not in map(hash_of, planned):  # else the same as one before
+            planned[name] = settings
     return planned
-
-
-def try_values(path: Path, number: int, values: Mapping[Keys, str], params: Path) -> None:
-    """Would params.yaml be valid with these values?
-
-    Raises:
-        FacetError: it would not; experiment and reason.
-    """
-    with tempfile.TemporaryDirectory() as folder:
-        trial = Path(folder) / params.name
-        try:
-            text = patch_text(params.read_text(encoding="utf-8"), values)
-        except FacetError as error:
-            raise FacetError(f"{params}: {error}") from None
-        trial.write_text(text, encoding="utf-8")
-        try:
-            load_params(trial)
-        except FacetError as error:
-            reason = str(error).partition(": ")[2]
-            raise FacetError(f"{path}: experiment {number}: {reason}") from None
 
 
 def queue_search(path: Path, folder: Path = FOLDER, params: Path = PARAMS) -> dict[str, str]:

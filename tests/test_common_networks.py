@@ -423,12 +423,6 @@ def test_version_1_is_torchvisions_first() -> None:
     assert asked == [kinds["DEFAULT"].url, kinds["IMAGENET1K_V1"].url]
 
 
-@pytest.mark.parametrize("name", ["efficientnet_lite0", "resnet10t"])
-def test_networks_of_timm_have_no_first_weights_of_torchvision(name: str) -> None:
-    with pytest.raises(FacetError, match=f"imagenet_v1 is for torchvision's .* for {name} set"):
-        build_network(name, 5, 64, 64, 0.2, "imagenet_v1")
-
-
 @pytest.mark.parametrize(
     ("reply", "is_refused"),
     [

@@ -164,6 +164,16 @@ TRAIN = load_params(SHIPPED).train
             id="CNN without the first ImageNet weights",
         ),
         pytest.param(
+            {"weights": "imagenet_v1"},
+            "expected another than imagenet_v1, which mobilenet_v2, resnet18, resnet50",
+            id="EfficientNet-Lite with torchvision's first weights",
+        ),
+        pytest.param(
+            {"network": "timm:resnet18", "weights": "imagenet_v1"},
+            "alone have; got it for timm:resnet18",
+            id="timm's network with torchvision's first weights",
+        ),
+        pytest.param(
             {"weights": "none", "freeze": ["conv_stem"]},
             "train.freeze: expected [], as train.weights is none",
             id="frozen at random",

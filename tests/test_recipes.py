@@ -1,5 +1,6 @@
 """Recipes: put into params.yaml without a trace of what was there, and queued."""
 
+import re
 import sys
 from pathlib import Path
 
@@ -144,6 +145,7 @@ def test_an_unknown_recipe_names_those_there_are(place: Path) -> None:
         pytest.param([], id="nothing"),
         pytest.param(["small", "slow"], id="two at once"),
         pytest.param(["--all"], id="all at once"),
+        pytest.param(["small", "--all", "--queue"], id="some and all"),
         pytest.param(["small", "-S", "train.n_epochs=1"], id="settings without a queue"),
         pytest.param(["--queue"], id="a queue of nothing"),
     ],
@@ -152,7 +154,7 @@ def test_calls_that_say_nothing_clear_are_refused(place: Path, arguments: list[s
     before = (place / "params.yaml").read_text()
     result = CliRunner().invoke(app, ["recipe", *arguments])
     assert result.exit_code == 2
-    assert "expected one recipe" in result.output
+    assert re.search("expected (one recipe|names of recipes or --all)", result.output)
     assert (place / "params.yaml").read_text() == before
 
 
@@ -245,6 +247,54 @@ def test_a_wrong_setting_is_refused_before_anything_is_queued(
     assert expected in str(result.exception)
     assert "\n" not in str(result.exception)
     assert queued == {}
+
+
+@pytest.mark.parametrize("value", ["${x}", "???", "a#b", "/d/a(1)"])
+def test_a_value_that_dvc_cannot_read_is_refused_in_a_line(
+    queued: dict[str, list[str]], value: str
+) -> None:
+    result = CliRunner().invoke(app, ["recipe", "small", "--queue", "-S", f"train.lr={value}"])
+    assert isinstance(result.exception, FacetError)
+    assert "\n" not in str(result.exception)
+    assert queued == {}
+
+
+def test_the_refused_recipe_is_named(queued: dict[str, list[str]]) -> None:
+    call = ["recipe", "--all", "--queue", "-S", "params.yaml:train.n_epochs=1,0"]
+    result = CliRunner().invoke(app, call)
+    assert isinstance(result.exception, FacetError)
+    assert str(result.exception).startswith("slow -S train.n_epochs=0: train.n_epochs: expected")
+    assert queued == {}
+
+
+def test_one_value_of_a_sweep_is_the_experiment_without_it(
+    queued: dict[str, list[str]], place: Path
+) -> None:
+    CliRunner().invoke(app, ["recipe", "small", "--queue"])
+    (alone,) = queued
+    rate = load_recipe("small").values["train", "lr"]
+    swept = ["recipe", "small", "--queue", "-S", f"train.lr={rate},1e-4"]
+    shown = CliRunner().invoke(app, swept).output
+    assert f"already queued {alone}" in shown
+    assert len(queued) == 2
+
+
+def test_uncommitted_inputs_make_other_experiments(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("reviews/verdicts.csv", "docs/log.md"):
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / name).write_text("a\n")
+    git = ["git", "-c", "user.name=a", "-c", "user.email=a@b"]
+    for command in (["init", "-q"], ["add", "."], ["commit", "-qm", "first"]):
+        queueing.run_command([*git, *command])
+    params = load_params(ROOT / "params.yaml")
+    first = queueing.name_experiment("x", params, queueing.read_state())
+    (tmp_path / "docs" / "log.md").write_text("b\n")
+    assert queueing.name_experiment("x", params, queueing.read_state()) == first
+    (tmp_path / "reviews" / "verdicts.csv").write_text("b\n")
+    assert queueing.name_experiment("x", params, queueing.read_state()) != first
 
 
 def test_what_dvc_says_reaches_the_user() -> None:

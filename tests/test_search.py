@@ -191,14 +191,47 @@ def test_another_params_yaml_makes_other_experiments(searched: Path) -> None:
     path = write(searched, GRID, "grid.yaml")
     first = plan_search(path)
     params = searched / "params.yaml"
-    params.write_text(params.read_text() + "# in another hand\n")
+    text = params.read_text()
+    params.write_text(text + "# in another hand\n")
+    assert plan_search(path).keys() == first.keys()  # a comment changes nothing
+    params.write_text(text.replace("n_resamples: ", "n_resamples: 1"))
     second = plan_search(path)
     assert not first.keys() & second.keys()
 
 
-def test_equal_experiments_are_planned_once(searched: Path) -> None:
-    twice = LISTED + "  - train.lr: 0.5\n"
-    assert plan_search(write(searched, twice)).keys() == plan_search(write(searched, LISTED)).keys()
+@pytest.mark.parametrize(
+    ("once", "twice"),
+    [
+        pytest.param("{train.lr: 0.5}", "{train.lr: 0.5}", id="literally"),
+        pytest.param("{train.dropout: 0.0}", "{train.dropout: 0}", id="as a whole number"),
+        pytest.param(
+            "{train.lr: 0.5, train.batch_size: 64}",
+            "{train.batch_size: 64, train.lr: 0.5}",
+            id="in another order",
+        ),
+    ],
+)
+def test_equal_experiments_are_planned_once(searched: Path, once: str, twice: str) -> None:
+    planned = plan_search(write(searched, f"recipe: null\nexperiments: [{once}]\n"))
+    both = f"recipe: null\nexperiments: [{once}, {twice}]\n"
+    assert plan_search(write(searched, both)) == planned
+    assert len(planned) == 1
+
+
+def test_a_longer_grid_queues_only_what_is_new(
+    searched: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    queued: list[str] = []
+    monkeypatch.setattr(queueing, "queue_experiment", lambda name, settings: queued.append(name))
+    grid = "recipe: null\ngrid: {train.lr: [0.1, 0.2], train.batch_size: [16, 64]}\n"
+    names = list(queue_search(write(searched, grid)))
+    tasks = [Task(str(k), name, "Queued") for k, name in enumerate(names)]
+    monkeypatch.setattr(queueing, "list_queue", lambda root: tasks)
+    queued.clear()
+    told = queue_search(write(searched, grid.replace("[0.1,", "[0.05, 0.1,")))
+    assert len(queued) == 2
+    assert [told[name] for name in queued] == ["queued", "queued"]
+    assert sorted(set(told.values()) - {"queued"}) == [f"already queued as {n}" for n in names]
 
 
 def test_a_folder_is_no_search(searched: Path) -> None:

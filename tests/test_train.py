@@ -1,3 +1,4 @@
+import csv
 import hashlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +12,7 @@ from stages.common.errors import FacetError
 from stages.common.files import read_json, write_manifest
 from stages.common.inference import load_model, predict
 from stages.common.metrics import count_confusion, mean_defined, score_confusion
-from stages.common.networks import build_network, read_weights
+from stages.common.networks import build_network, normalise, read_weights
 from stages.common.params import TrainParams, load_params
 from stages.common.shards import read_partition
 from stages.train.checkpoint import Checkpoint, training_key
@@ -171,6 +172,53 @@ def test_frozen_parts_leave_training_as_they_came(prepare: Path, tmp_path: Path)
     assert {name for name in ours if name.startswith(("conv_stem.", "bn1."))} <= same
     assert "blocks.0.0.conv_dw.weight" not in same
     assert "blocks.0.0.bn1.running_mean" not in same
+
+
+def test_a_sharpness_aware_step_is_clipped_and_taken_from_where_it_began(
+    prepare: Path, tmp_path: Path
+) -> None:
+    """One step over all images beside the same step by hand."""
+    values = {
+        "network": "comp3419_cnn", "dropout": 0.0, "batch_size": 96, "n_epochs": 1,
+        "warmup_epochs": 0.0, "optimizer": "sgd", "momentum": 0.0, "weight_decay": 0.0,
+        "schedule": "constant", "ema_decay": 0.0, "augment": {"flip": 0.0}, "clip_norm": 0.05,
+    }  # fmt: skip
+    rho, rate = 0.5, 0.2
+    runs = {"start": (rho, 1e-30), "sharp": (rho, rate), "plain": (0.0, rate)}
+    weights, losses = {}, {}
+    for name, (sam_rho, lr) in runs.items():
+        train(prepare, tmp_path / name, make_params(**values, sam_rho=sam_rho, lr=lr))
+        weights[name] = read_weights(tmp_path / name / "train" / "model" / "weights.safetensors")
+        (row,) = csv.DictReader((tmp_path / name / "reports" / "history.csv").open())
+        losses[name] = row["train_loss"]
+    assert losses["sharp"] == losses["plain"]  # the loss at the weights themselves
+
+    network, _ = load_model(tmp_path / "start" / "train" / "model")
+    network.train()
+    images = read_partition(prepare, "train")
+    mask = torch.from_numpy(images.mask).float()
+    pixels = normalise(torch.from_numpy(images.pixels), "comp3419_cnn")
+
+    def find_gradient(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        learning = {name: tensor.clone().requires_grad_() for name, tensor in tensors.items()}
+        p = torch.func.functional_call(network, learning, pixels).sigmoid()
+        right = torch.where(torch.from_numpy(images.labels) > 0, p, 1 - p)
+        loss = -(right.log() * mask).sum() / mask.sum()
+        return dict(zip(learning, torch.autograd.grad(loss, list(learning.values())), strict=True))
+
+    def measure(tensors: dict[str, torch.Tensor]) -> torch.Tensor:
+        return torch.cat([tensor.flatten() for tensor in tensors.values()]).norm()
+
+    start = weights["start"]
+    first = find_gradient(start)
+    uphill = {name: start[name] + rho / measure(first) * first[name] for name in start}
+    second = find_gradient(uphill)
+    assert measure(second) > 0.05
+    for name, tensor in start.items():
+        expected = tensor - rate * 0.05 / measure(second) * second[name]
+        torch.testing.assert_close(weights["sharp"][name], expected, atol=1e-6, rtol=0)
+    moved = max(float((weights["sharp"][n] - weights["plain"][n]).abs().max()) for n in start)
+    assert moved > 1e-4  # a hundred times the tolerance
 
 
 def test_two_runs_give_the_same_bytes(prepare: Path, tmp_path: Path) -> None:

@@ -261,6 +261,8 @@ def test_the_allocators_own_words_are_known() -> None:
     explained = loop.explain_step(caught.value, 64, make_params())
     assert isinstance(explained, FacetError)
     assert "got 64" in str(explained)
+    sharp = loop.explain_step(caught.value, 64, make_params(sam_rho=0.05))
+    assert "accumulate" not in str(sharp)  # which sam_rho refuses
 
 
 def test_other_errors_stay_what_they_are(

@@ -18,9 +18,11 @@ def explain_step(error: RuntimeError, batch_size: int, params: TrainParams) -> E
         params: The whole section.
     """
     if is_memory(error):
+        advice = f"Half of it with train.accumulate {2 * params.accumulate} takes the same steps"
+        if params.sam_rho:
+            advice = "Half of it takes less"  # there is no accumulation of such steps
         return FacetError(
-            f"train.batch_size: expected a batch that fits into memory; got {batch_size}. Half of "
-            f"it with train.accumulate {2 * params.accumulate} takes the same steps"
+            f"train.batch_size: expected a batch that fits into memory; got {batch_size}. {advice}"
         )
     if params.compile and type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):
         reason = next(filter(None, str(error).splitlines()), type(error).__name__)

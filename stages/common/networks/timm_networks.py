@@ -47,28 +47,13 @@ def read_lite_package(name: str) -> dict[str, Tensor]:
     return dict(zip(ours, theirs.values(), strict=True))
 
 
-def check_version(name: str, version: str) -> str:
-    """The network's name.
-
-    Raises:
-        FacetError: `train.weights` asks for torchvision's first weights, of which there are none.
-    """
-    if version != "imagenet":
-        raise FacetError(
-            f"train.weights: {version} is for torchvision's networks; for {name} set imagenet"
-        )
-    return name
-
-
 def _make_lite(name: str) -> NetworkKind:
     return NetworkKind(
         partial(_build_lite, name=name),
         mean=(127.0, 127.0, 127.0),
         std=(128.0, 128.0, 128.0),
         last="classifier",
-        imagenet_state=lambda version, height, width: read_lite_package(
-            check_version(name, version)
-        ),
+        imagenet_state=lambda version, height, width: read_lite_package(name),
         n_classes=N_IMAGENET,
     )
 
@@ -108,9 +93,7 @@ def find_timm(name: str, own: tuple[str, ...]) -> NetworkKind:
         mean=(255 * red, 255 * green, 255 * blue),
         std=(255 * red_std, 255 * green_std, 255 * blue_std),
         last=config.classifier,
-        imagenet_state=lambda version, height, width: _fetch_timm(
-            check_version(name, version), height, width
-        ),
+        imagenet_state=lambda version, height, width: _fetch_timm(name, height, width),
         n_classes=config.num_classes,
     )
 

@@ -13,6 +13,8 @@ Workers = Annotated[int, Field(ge=1, le=1024)]
 NAMED_WEIGHTS = ("none", "imagenet", "imagenet_v1")
 #: The networks whose convolutions' channels are free; they have no ImageNet weights.
 CNNS = ("celebmodel_cnn", "comp3419_cnn", "uab_cnn")
+#: The networks that torchvision has two sets of ImageNet weights for.
+TORCHVISION = ("mobilenet_v2", "resnet18", "resnet50", "resnext50_32x4d", "devarashs_cnn_rnn")
 
 
 class TrainParams(Section):
@@ -90,10 +92,15 @@ class TrainParams(Section):
                 "train.weights: expected none, imagenet, imagenet_v1 or an existing .safetensors "
                 f"file; got '{self.weights}'"
             )
-        if self.network in CNNS and self.weights.startswith("imagenet"):
+        if self.network in CNNS and self.weights in NAMED_WEIGHTS[1:]:
             raise ValueError(
                 f"train.weights: expected none or a file, as {self.network} has no ImageNet "
                 f"weights; got {self.weights}"
+            )
+        if self.weights == "imagenet_v1" and self.network not in TORCHVISION:
+            raise ValueError(
+                f"train.weights: expected another than imagenet_v1, which {', '.join(TORCHVISION)} "
+                f"alone have; got it for {self.network}"
             )
         return self
 
